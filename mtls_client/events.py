@@ -1,0 +1,162 @@
+"""What happened, as values: one frozen dataclass for each kind of event.
+
+Rules of this file: no event has a field that could hold a key, a password or a request's
+content; times are UTC; an observer is any callable that takes one event, and one that raises
+is logged and never breaks a request.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+__all__ = [
+    "Event",
+    "HandshakeCompleted",
+    "HandshakeFailed",
+    "IdentityRejected",
+    "IdentityReloaded",
+    "Observer",
+    "PinMismatch",
+    "UnverifiedConnection",
+    "emit",
+]
+
+_log = logging.getLogger("mtls_client")
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """The base of all events.
+
+    Attributes:
+        at: when it happened, in UTC.
+    """
+
+    at: datetime.datetime = field(default_factory=_now)
+
+
+Observer: TypeAlias = Callable[[Event], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionEvent(Event):
+    """An event of one connection.
+
+    Attributes:
+        host: the server's name as an A-label or IP address, without a trailing dot; None if
+            the caller gave none.
+        fingerprint: SHA-256 of our certificate in hex, or None if none was offered.
+        serial: the serial number of our certificate in hex, or None.
+    """
+
+    host: str | None
+    fingerprint: str | None
+    serial: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeCompleted(ConnectionEvent):
+    """A handshake ended, and the server passed every check of the trust.
+
+    Under TLS 1.3 the server may still refuse our identity: it looks at our certificate
+    after the client's handshake has ended (RFC 8446 §4.4.2.4), see `IdentityRejected`.
+
+    Attributes:
+        port: the server's port, or None where the library that connects does not tell.
+        server_pin: the pin of the server's own certificate, `sha256/<base64>`.
+        version: `TLSv1.2` or `TLSv1.3`.
+        cipher: the cipher suite, as OpenSSL names it.
+        alpn: the protocol chosen by ALPN, or None.
+        resumed: whether an earlier session was resumed.
+        seconds: how long the handshake took, wall clock.
+    """
+
+    port: int | None
+    server_pin: str | None
+    version: str
+    cipher: str
+    alpn: str | None
+    resumed: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeFailed(ConnectionEvent):
+    """A handshake failed, by our decision or the server's.
+
+    Attributes:
+        code: the `code` of the error that was raised, or OpenSSL's reason.
+        message: one line, as in the error.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityRejected(ConnectionEvent):
+    """The server refused our identity.
+
+    Attributes:
+        reason: a `mtls_client.errors.RejectionReason` value.
+        alert: the TLS alert, or None if the server sent none.
+        certain: False where only the end of the connection was seen.
+    """
+
+    reason: str
+    alert: str | None
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinMismatch(ConnectionEvent):
+    """No certificate of the server's verified chain has a pinned key.
+
+    Attributes:
+        configured: the pins that apply to the host, as text.
+        presented: `(subject, pin)` of each certificate of the verified chain, leaf first.
+        enforced: False under `report_only`: the connection went on.
+    """
+
+    configured: tuple[str, ...]
+    presented: tuple[tuple[str, str], ...]
+    enforced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnverifiedConnection(ConnectionEvent):
+    """A connection was made under `Trust.dangerously_unverified()`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityReloaded(Event):
+    """A credential took over another identity.
+
+    Attributes:
+        generation: the credential's count of identities, from 1.
+        fingerprint: SHA-256 of the new certificate in hex.
+        serial: its serial number in hex.
+        not_after: the end of its validity, in UTC.
+    """
+
+    generation: int
+    fingerprint: str
+    serial: str
+    not_after: datetime.datetime
+
+
+def emit(observers: Iterable[Observer], event: Event) -> None:
+    """Hand an event to each observer; one that raises is logged and passed over."""
+    for observer in observers:
+        try:
+            observer(event)
+        except Exception:
+            _log.exception("observer %r failed on %s", observer, type(event).__name__)
