@@ -107,7 +107,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
+    value: object = getattr(
+        importlib.import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name
+    )
     globals()[name] = value
     return value
 

@@ -1,0 +1,93 @@
+"""One `ssl.SSLContext` for one identity under one trust, never changed once it is used.
+
+OpenSSL reads a context without a lock while it shakes hands: a certificate, a key or an ALPN
+list that changes under it fails handshakes, garbles them or crashes the process. Everything is
+therefore set in `build`, and a change is a new context.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mtls_client._tls.anchors import anchor
+from mtls_client._tls.keys import present
+from mtls_client._tls.sockets import CheckedObject, CheckedSocket
+from mtls_client.events import Observer
+
+if TYPE_CHECKING:
+    from mtls_client.identity import Identity
+    from mtls_client.trust import Trust
+
+__all__ = ["InnerContext", "build"]
+
+
+class InnerContext(ssl.SSLContext):
+    """A context whose connections know what to check and whom to tell."""
+
+    # typeshed has these as attributes of instances that are None until assigned
+    sslsocket_class = CheckedSocket
+    sslobject_class = CheckedObject
+
+    identity: Identity | None
+    trust: Trust
+    observers: tuple[Observer, ...]
+    scope: tuple[str, ...]
+    alpn: tuple[str, ...]
+    store: ssl.SSLContext
+
+
+def build(
+    identity: Identity | None,
+    trust: Trust,
+    *,
+    alpn: Sequence[str] = (),
+    observers: tuple[Observer, ...] = (),
+    scope: tuple[str, ...] = (),
+) -> InnerContext:
+    """Build a context that presents an identity and checks a trust.
+
+    Args:
+        identity: what to present, or None for nothing.
+        trust: what the server must prove.
+        alpn: protocols to offer (RFC 7301), most wanted first.
+        observers: told of every handshake.
+        scope: the host patterns the identity is limited to, for messages only.
+
+    Raises:
+        IdentityError: OpenSSL refuses the identity.
+    """
+    context = InnerContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.identity, context.trust = identity, trust
+    context.observers, context.scope, context.alpn = observers, scope, tuple(alpn)
+    context.minimum_version = trust.minimum_version
+    if trust.maximum_version is not None:
+        context.maximum_version = trust.maximum_version
+    if trust.verified:
+        context.hostname_checks_common_name = False
+        context.verify_flags = _verify_flags(trust)
+        context.store = anchor(context, trust)
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if identity is not None:
+        present(context, identity)
+        # Apache asks per location: after the handshake (RFC 8446 §4.6.2)
+        context.post_handshake_auth = True
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    return context
+
+
+def _verify_flags(trust: Trust) -> ssl.VerifyFlags:
+    # the flags of Python 3.13, on every Python: an intermediate may be a root, and certificates
+    # must obey RFC 5280
+    flags = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    if not trust.allow_legacy_ca:
+        flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
+    if trust.revocation == "leaf":
+        flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+    elif trust.revocation == "chain":
+        flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+    return flags

@@ -1,0 +1,359 @@
+"""`Client` and `AsyncClient`, which are httpx clients, and the transports below them."""
+
+from __future__ import annotations
+
+import copy
+import ssl
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from mtls_client.context import MTLSContext
+from mtls_client.errors import ConfigurationError, MTLSError
+from mtls_client.events import Observer
+from mtls_client.sessions._errors import both, buried
+from mtls_client.sessions._origins import HOP, Hop
+from mtls_client.sessions._refusals import Refusals, opening
+from mtls_client.trust import Trust
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from mtls_client._tls.sockets import Connection
+    from mtls_client.scope import Credentials
+
+__all__ = ["AsyncClient", "AsyncMTLSTransport", "Client", "MTLSTransport"]
+
+
+class _Lanes:
+    """The two ways to a server: with the identity, and without it after a redirect went astray.
+
+    Attributes:
+        straight: the context that presents the identity.
+        refusals: finds out why a connection broke.
+    """
+
+    def __init__(
+        self,
+        credential: Credentials,
+        trust: Trust,
+        hosts: Iterable[str] | None,
+        observers: Iterable[Observer],
+        *,
+        http2: bool,
+    ) -> None:
+        # what httpcore will set at every connection
+        alpn = ["http/1.1", "h2"] if http2 else ["http/1.1"]
+        self.straight = MTLSContext(
+            credential, trust=trust, hosts=hosts, observers=observers, alpn=alpn
+        )
+        self.refusals = Refusals(self.straight)
+        self._astray: MTLSContext | None = None
+
+    @property
+    def astray(self) -> MTLSContext:
+        """The context that presents nothing."""
+        if self._astray is None:
+            self._astray = self.straight.without_identity()
+        return self._astray
+
+    def hop(self, request: httpx.Request) -> Hop:
+        """Mark a request with its hop; httpx copies the mark to the request of a redirect."""
+        hop = request.extensions[HOP] = Hop.to(str(request.url), request.extensions.get(HOP))
+        return hop
+
+    def through(self, proxy: httpx.Proxy | str | httpx.URL | None) -> httpx.Proxy | None:
+        """Return a proxy to which no identity is ever presented."""
+        if proxy is None:
+            return None
+        proxy = copy.copy(proxy) if isinstance(proxy, httpx.Proxy) else httpx.Proxy(proxy)
+        if proxy.url.scheme == "https" and proxy.ssl_context is None:
+            proxy.ssl_context = self.astray
+        return proxy
+
+    def suspected(self, error: Exception, hop: Hop, connections: list[Connection]) -> bool:
+        """Tell whether it is worth a probe to find out why a connection broke."""
+        broke = isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError, ssl.SSLError))
+        return broke and not hop.astray and self.refusals.suspected(connections)
+
+
+def _raised(error: Exception, ours: MTLSError | None) -> Exception:
+    """Return what to raise for an error of httpx and what is known about it."""
+    native = error
+    if isinstance(error, ssl.SSLError):  # httpx lets these through when it reads under asyncio
+        native = httpx.ReadError(str(error))
+    return both(ours, native) if ours is not None else native
+
+
+class MTLSTransport(httpx.BaseTransport):
+    """An httpx transport that presents an identity and checks a trust.
+
+    Args:
+        credential: a `Credential`, a source, a mapping from host pattern to either, or None.
+        trust: what servers must prove.
+        hosts: patterns of the only hosts that see the identity.
+        observers: told of every handshake.
+        proxy: an HTTP or SOCKS proxy; it is never offered the identity.
+        **options: `http1`, `http2`, `limits`, `retries`, `local_address`, `uds` and
+            `socket_options`, as in `httpx.HTTPTransport`.
+
+    Raises:
+        IdentityError: the identity cannot be loaded or used.
+        ConfigurationError: a pattern is malformed, or an option would change the trust.
+    """
+
+    def __init__(
+        self,
+        credential: Credentials,
+        *,
+        trust: Trust = Trust.system(),
+        hosts: Iterable[str] | None = None,
+        observers: Iterable[Observer] = (),
+        proxy: httpx.Proxy | str | httpx.URL | None = None,
+        **options: Any,
+    ) -> None:
+        _refuse_overrides(options)
+        self._lay(_lanes(credential, trust, hosts, observers, options), proxy, options)
+
+    @classmethod
+    def _along(
+        cls, lanes: _Lanes, proxy: httpx.Proxy | None = None, **options: Any
+    ) -> MTLSTransport:
+        self = cls.__new__(cls)
+        self._lay(lanes, proxy, options)
+        return self
+
+    def _lay(self, lanes: _Lanes, proxy: Any, options: dict[str, Any]) -> None:
+        self._lanes, self._proxy, self._options = lanes, lanes.through(proxy), options
+        self._straight = self._open(lanes.straight)
+        self._astray: httpx.HTTPTransport | None = None
+
+    def _open(self, context: MTLSContext) -> httpx.HTTPTransport:
+        return httpx.HTTPTransport(verify=context, proxy=self._proxy, **self._options)
+
+    def _lane(self, hop: Hop) -> httpx.HTTPTransport:
+        if not hop.astray:
+            return self._straight
+        if self._astray is None:
+            self._astray = self._open(self._lanes.astray)
+        return self._astray
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request.
+
+        Raises:
+            TrustError: we refused the server; also an `httpx.ConnectError`.
+            IdentityRejectedError: the server refused us; also an `httpx.TransportError`.
+        """
+        hop = self._lanes.hop(request)
+        with opening() as connections:
+            try:
+                return self._lane(hop).handle_request(request)
+            except (httpx.TransportError, ssl.SSLError) as error:
+                ours = buried(error)
+                if (
+                    ours is None
+                    and self._proxy is None
+                    and self._lanes.suspected(error, hop, connections)
+                ):
+                    ours = self._lanes.refusals.found(*hop.address)
+                if (raised := _raised(error, ours)) is error:
+                    raise
+                raise raised from error
+
+    def __enter__(self) -> Self:
+        self._straight.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._straight.close()
+        if self._astray is not None:
+            self._astray.close()
+
+
+class AsyncMTLSTransport(httpx.AsyncBaseTransport):
+    """An httpx transport for asyncio and trio that presents an identity and checks a trust.
+
+    The arguments and errors are those of `MTLSTransport`.
+    """
+
+    def __init__(
+        self,
+        credential: Credentials,
+        *,
+        trust: Trust = Trust.system(),
+        hosts: Iterable[str] | None = None,
+        observers: Iterable[Observer] = (),
+        proxy: httpx.Proxy | str | httpx.URL | None = None,
+        **options: Any,
+    ) -> None:
+        _refuse_overrides(options)
+        self._lay(_lanes(credential, trust, hosts, observers, options), proxy, options)
+
+    @classmethod
+    def _along(
+        cls, lanes: _Lanes, proxy: httpx.Proxy | None = None, **options: Any
+    ) -> AsyncMTLSTransport:
+        self = cls.__new__(cls)
+        self._lay(lanes, proxy, options)
+        return self
+
+    def _lay(self, lanes: _Lanes, proxy: Any, options: dict[str, Any]) -> None:
+        self._lanes, self._proxy, self._options = lanes, lanes.through(proxy), options
+        self._straight = self._open(lanes.straight)
+        self._astray: httpx.AsyncHTTPTransport | None = None
+
+    def _open(self, context: MTLSContext) -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(verify=context, proxy=self._proxy, **self._options)
+
+    def _lane(self, hop: Hop) -> httpx.AsyncHTTPTransport:
+        if not hop.astray:
+            return self._straight
+        if self._astray is None:
+            self._astray = self._open(self._lanes.astray)
+        return self._astray
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; the errors are those of `MTLSTransport.handle_request`."""
+        hop = self._lanes.hop(request)
+        with opening() as connections:
+            try:
+                return await self._lane(hop).handle_async_request(request)
+            except (httpx.TransportError, ssl.SSLError) as error:
+                ours = buried(error)
+                if (
+                    ours is None
+                    and self._proxy is None
+                    and self._lanes.suspected(error, hop, connections)
+                ):
+                    import anyio.to_thread
+
+                    ours = await anyio.to_thread.run_sync(self._lanes.refusals.found, *hop.address)
+                if (raised := _raised(error, ours)) is error:
+                    raise
+                raise raised from error
+
+    async def __aenter__(self) -> Self:
+        await self._straight.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._straight.aclose()
+        if self._astray is not None:
+            await self._astray.aclose()
+
+
+class Client(httpx.Client):
+    """An `httpx.Client` that presents an identity and checks a trust.
+
+    Everything else is as in httpx. Transports given with `mounts=` answer for themselves.
+
+    Args:
+        credential: a `Credential`, a source, a mapping from host pattern to either, or None.
+        trust: what servers must prove.
+        hosts: patterns of the only hosts that see the identity.
+        observers: told of every handshake.
+        **httpx_arguments: all that `httpx.Client` takes but `verify`, `cert` and `transport`.
+
+    Raises:
+        IdentityError: the identity cannot be loaded or used.
+        ConfigurationError: a pattern is malformed, or an argument would change the trust.
+
+    Example:
+        >>> with Client(FileSource("client.p12", password="…")) as client:  # doctest: +SKIP
+        ...     client.get("https://api.example.com/orders")
+    """
+
+    def __init__(
+        self,
+        credential: Credentials,
+        *,
+        trust: Trust = Trust.system(),
+        hosts: Iterable[str] | None = None,
+        observers: Iterable[Observer] = (),
+        **httpx_arguments: Any,
+    ) -> None:
+        _refuse_overrides(httpx_arguments)
+        self._lanes = _lanes(credential, trust, hosts, observers, httpx_arguments)
+        super().__init__(**httpx_arguments)
+
+    def _init_transport(self, *_args: Any, **options: Any) -> httpx.BaseTransport:
+        return MTLSTransport._along(self._lanes, **_pool_options(options))
+
+    def _init_proxy_transport(self, proxy: httpx.Proxy, **options: Any) -> httpx.BaseTransport:
+        return MTLSTransport._along(self._lanes, proxy, **_pool_options(options))
+
+
+class AsyncClient(httpx.AsyncClient):
+    """An `httpx.AsyncClient`, for asyncio and trio, that presents an identity and checks a trust.
+
+    The arguments and errors are those of `Client`.
+
+    Example:
+        >>> async with AsyncClient(FileSource("client.p12")) as client:  # doctest: +SKIP
+        ...     await client.get("https://api.example.com/orders")
+    """
+
+    def __init__(
+        self,
+        credential: Credentials,
+        *,
+        trust: Trust = Trust.system(),
+        hosts: Iterable[str] | None = None,
+        observers: Iterable[Observer] = (),
+        **httpx_arguments: Any,
+    ) -> None:
+        _refuse_overrides(httpx_arguments)
+        self._lanes = _lanes(credential, trust, hosts, observers, httpx_arguments)
+        super().__init__(**httpx_arguments)
+
+    def _init_transport(self, *_args: Any, **options: Any) -> httpx.AsyncBaseTransport:
+        return AsyncMTLSTransport._along(self._lanes, **_pool_options(options))
+
+    def _init_proxy_transport(self, proxy: httpx.Proxy, **options: Any) -> httpx.AsyncBaseTransport:
+        return AsyncMTLSTransport._along(self._lanes, proxy, **_pool_options(options))
+
+
+def _lanes(
+    credential: Credentials,
+    trust: Trust,
+    hosts: Iterable[str] | None,
+    observers: Iterable[Observer],
+    options: dict[str, Any],
+) -> _Lanes:
+    return _Lanes(credential, trust, hosts, observers, http2=options.get("http2", False))
+
+
+def _pool_options(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("http1", "http2", "limits")}
+
+
+def _refuse_overrides(options: dict[str, Any]) -> None:
+    instead = {
+        "verify": "say what servers must prove with trust=Trust.from_file('ca.pem')",
+        "cert": "the identity is the first argument: FileSource('client.pem', 'client.key')",
+        "transport": "it would go round the identity and the trust; "
+        "mount it for its own hosts: mounts={'https://other.example.com': transport}",
+    }
+    for name, hint in instead.items():
+        if name in options:
+            raise ConfigurationError(f"{name}= is not taken here", hint=hint, code=name)

@@ -1,0 +1,231 @@
+"""`Session`, a `requests.Session`, and `MTLSAdapter` to mount on a session of one's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import requests
+from requests.adapters import DEFAULT_POOLBLOCK, DEFAULT_POOLSIZE, DEFAULT_RETRIES, HTTPAdapter
+from requests.utils import select_proxy
+
+from mtls_client.context import MTLSContext
+from mtls_client.errors import ConfigurationError
+from mtls_client.events import Observer
+from mtls_client.sessions._errors import both, buried
+from mtls_client.sessions._origins import HOP, Hop
+from mtls_client.sessions._refusals import Refusals, opening
+from mtls_client.trust import Trust
+
+if TYPE_CHECKING:
+    from urllib3.util import Retry
+
+    from mtls_client.scope import Credentials
+
+__all__ = ["MTLSAdapter", "Session"]
+
+_ALPN = ("http/1.1",)
+
+
+class MTLSAdapter(HTTPAdapter):
+    """A requests adapter that presents an identity and checks a trust.
+
+    Mount it for the narrowest prefix that does: `session.mount("https://api.example.com", …)`.
+
+    Args:
+        credential: a `Credential`, a source, a mapping from host pattern to either, or None.
+        trust: what servers must prove.
+        hosts: patterns of the only hosts that see the identity.
+        observers: told of every handshake.
+        pool_connections: see `requests.adapters.HTTPAdapter`.
+        pool_maxsize: see `requests.adapters.HTTPAdapter`.
+        max_retries: see `requests.adapters.HTTPAdapter`.
+        pool_block: see `requests.adapters.HTTPAdapter`.
+
+    Raises:
+        IdentityError: the identity cannot be loaded or used.
+        ConfigurationError: a pattern is malformed.
+    """
+
+    def __init__(
+        self,
+        credential: Credentials,
+        *,
+        trust: Trust = Trust.system(),
+        hosts: Iterable[str] | None = None,
+        observers: Iterable[Observer] = (),
+        pool_connections: int = DEFAULT_POOLSIZE,
+        pool_maxsize: int = DEFAULT_POOLSIZE,
+        max_retries: Retry | int = DEFAULT_RETRIES,
+        pool_block: bool = DEFAULT_POOLBLOCK,
+    ) -> None:
+        self._context = MTLSContext(
+            credential, trust=trust, hosts=hosts, observers=observers, alpn=_ALPN
+        )
+        self._stray_context: MTLSContext | None = None
+        self._refusals = Refusals(self._context)
+        super().__init__(pool_connections, pool_maxsize, max_retries, pool_block)
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send a request; see `requests.adapters.HTTPAdapter.send`.
+
+        Raises:
+            ConfigurationError: `verify` or `cert` would change the trust or the identity.
+            TrustError: we refused the server; also a `requests.exceptions.SSLError`.
+            IdentityRejectedError: the server refused us; also a requests exception.
+        """
+        _refuse_overrides(verify, cert)
+        hop = Hop.to(request.url or "", request.hooks.get(HOP))
+        # requests copies the hooks, and nothing else of ours, to the request of a redirect
+        request.hooks = {**request.hooks, HOP: hop}  # type: ignore[assignment,dict-item]
+        with opening() as connections:
+            try:
+                return super().send(request, stream, timeout, True, None, proxies)
+            except requests.exceptions.RequestException as error:
+                ours = buried(error)
+                if ours is None and not select_proxy(request.url or "", proxies):
+                    ours = self._refusal(error, hop, connections)
+                if ours is None:
+                    raise
+                raise both(ours, error) from error
+
+    def _refusal(self, error: Exception, hop: Hop, connections: Any) -> Any:
+        broke = isinstance(error, requests.exceptions.ConnectionError)
+        if broke and not hop.astray and self._refusals.suspected(connections):
+            return self._refusals.found(*hop.address)
+        return None
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> tuple[Any, Any]:
+        """Choose the pool: one for the identity, another one for redirects that went astray."""
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        hop = request.hooks.get(HOP)
+        astray = isinstance(hop, Hop) and hop.astray
+        context = self._stray() if astray else self._context
+        return host, {**pool, "ssl_context": context}
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Do nothing: the context knows what to verify, and a pool is shared by requests."""
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        """Return the manager for a proxy, to which no identity is ever presented."""
+        if proxy.lower().startswith("https:"):
+            proxy_kwargs.setdefault("proxy_ssl_context", self._stray())
+        return super().proxy_manager_for(proxy, **proxy_kwargs)
+
+    def _stray(self) -> MTLSContext:
+        if self._stray_context is None:
+            self._stray_context = self._context.without_identity()
+        return self._stray_context
+
+    def __reduce__(self) -> NoReturn:
+        raise _no_pickle("an adapter")
+
+
+class Session(requests.Session):
+    """A `requests.Session` that presents an identity and checks a trust.
+
+    Everything else is as in requests. Environment proxies and netrc are honoured;
+    `REQUESTS_CA_BUNDLE` and `CURL_CA_BUNDLE` are not: the trust is what the caller says.
+
+    Args:
+        credential: a `Credential`, a source, a mapping from host pattern to either, or None.
+        trust: what servers must prove.
+        hosts: patterns of the only hosts that see the identity.
+        observers: told of every handshake.
+        pool_connections: see `requests.adapters.HTTPAdapter`.
+        pool_maxsize: see `requests.adapters.HTTPAdapter`.
+        max_retries: see `requests.adapters.HTTPAdapter`.
+        pool_block: see `requests.adapters.HTTPAdapter`.
+
+    Raises:
+        IdentityError: the identity cannot be loaded or used.
+        ConfigurationError: a pattern is malformed.
+
+    Example:
+        >>> with Session(FileSource("client.p12", password="…")) as session:  # doctest: +SKIP
+        ...     session.get("https://api.example.com/orders")
+    """
+
+    def __init__(
+        self,
+        credential: Credentials,
+        *,
+        trust: Trust = Trust.system(),
+        hosts: Iterable[str] | None = None,
+        observers: Iterable[Observer] = (),
+        pool_connections: int = DEFAULT_POOLSIZE,
+        pool_maxsize: int = DEFAULT_POOLSIZE,
+        max_retries: Retry | int = DEFAULT_RETRIES,
+        pool_block: bool = DEFAULT_POOLBLOCK,
+    ) -> None:
+        super().__init__()
+        self.mount(
+            "https://",
+            MTLSAdapter(
+                credential,
+                trust=trust,
+                hosts=hosts,
+                observers=observers,
+                pool_connections=pool_connections,
+                pool_maxsize=pool_maxsize,
+                max_retries=max_retries,
+                pool_block=pool_block,
+            ),
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("verify", "cert"):
+            _refuse_overrides(**{name: value})
+        super().__setattr__(name, value)
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        """Take proxies from the environment, but neither trust nor identity."""
+        _refuse_overrides(verify, cert)
+        settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return {**settings, "verify": True, "cert": None}
+
+    def __getstate__(self) -> NoReturn:
+        raise _no_pickle("a session")
+
+
+def _refuse_overrides(verify: Any = True, cert: Any = None) -> None:
+    if verify not in (True, None) and verify not in _bundles_of_the_environment():
+        raise ConfigurationError(
+            f"verify={verify!r} would change what servers must prove",
+            hint="say it when the session is made: trust=Trust.from_file('ca.pem'), "
+            "or Trust.dangerously_unverified() in a test",
+            code="verify",
+        )
+    if cert is not None:
+        raise ConfigurationError(
+            "cert= would change the identity of every user of the session",
+            hint="make a session for each identity, or pass a mapping from host to source",
+            code="cert",
+        )
+
+
+def _bundles_of_the_environment() -> tuple[str, ...]:
+    # a plain session with our adapter hands these over as if the caller had said so
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    return tuple(os.environ[name] for name in names if os.environ.get(name))
+
+
+def _no_pickle(what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{what} holds a private key and cannot be pickled",
+        hint="make one in each process",
+        code="pickle",
+    )
