@@ -262,7 +262,7 @@ def _fixed(name: str, instead: str) -> property:
 
 
 def _refused(name: str, instead: str) -> Any:
-    def refuse(self: MTLSContext, *_args: Any, **_options: Any) -> NoReturn:
+    def refuse(_self: MTLSContext, *_args: Any, **_options: Any) -> NoReturn:
         raise ConfigurationError(
             f"{name}() would change a context in use", hint=instead, code="context_fixed"
         )

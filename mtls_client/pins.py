@@ -139,7 +139,7 @@ class PinPolicy:
         if (self.expires is None) != (self.on_expiry is None):
             raise ConfigurationError(
                 "pins_expire and on_pins_expired go together",
-                hint="say what happens after the date: on_pins_expired='fail-closed' or 'fail-open'",
+                hint="say what happens then: on_pins_expired='fail-closed' or 'fail-open'",
                 code="pins_expiry",
             )
         if self.on_expiry not in (None, "fail-closed", "fail-open"):
@@ -164,7 +164,7 @@ class PinPolicy:
         expires: datetime.datetime | None = None,
         on_expiry: ExpiredPins | None = None,
     ) -> PinPolicy:
-        """Read pins as a caller writes them: a sequence, or a mapping from host pattern to sequence.
+        """Read pins as a caller writes them: several, or a mapping from host pattern to several.
 
         Raises:
             ConfigurationError: a pin or pattern is malformed.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mtls_client.credential import Credential
 from mtls_client.errors import ConfigurationError
-from mtls_client.hosts import HostPattern, normalised
+from mtls_client.hosts import HostPattern
 
 if TYPE_CHECKING:
     from mtls_client.sources.base import Source

@@ -188,7 +188,7 @@ class Trust:
         if not self.verified:
             return "Trust.dangerously_unverified()"
         count = len(self.anchors.certificates)
-        parts = [self.anchors.public] if self.anchors.public else []
+        parts: list[str] = [self.anchors.public] if self.anchors.public else []
         parts += [f"{count} root{'s'[: count != 1]}"] if count else []
         parts += [f"{len(self.pins.pins)} pins"] if self.pins.pins else []
         parts += ["report only"] if self.pins.report_only else []
@@ -241,7 +241,7 @@ def _made(anchors: Anchors, options: _Options) -> Trust:
 
 def _version(version: str | ssl.TLSVersion) -> ssl.TLSVersion:
     parsed = _VERSIONS.get(version) if isinstance(version, str) else version
-    if parsed not in _VERSIONS.values():
+    if parsed is None or parsed not in _VERSIONS.values():
         raise ConfigurationError(
             f"TLS version {version!r} is unknown or no longer safe (RFC 8996)",
             hint="write '1.2' or '1.3'",

@@ -107,13 +107,11 @@ class Watch:
         return explained or error
 
 
-if TYPE_CHECKING:
-    _Base = ssl.SSLObject
-else:
-    _Base = object
+# SSLSocket and SSLObject have the same methods and no base in common
+_Base: Any = object
 
 
-class _Checked(_Base):
+class _Checked(_Base):  # type: ignore[misc]
     """Reading under the rules of this file, for both kinds of connection."""
 
     watch: Watch
@@ -125,18 +123,18 @@ class _Checked(_Base):
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 (ssl's own name)
         """Read content; `recv`, `recv_into` and files end here."""
-        watch: Watch = self.watch
-        watch.ready(self)
+        connection: Any = self
+        self.watch.ready(connection)
         try:
             content = super().read(len, buffer)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            if (explained := watch.explained(self, error)) is error:
+            if (explained := self.watch.explained(connection, error)) is error:
                 raise
             raise explained from error
         if content:
-            watch.received = True
+            self.watch.received = True
         return content
 
 
@@ -153,7 +151,7 @@ class CheckedObject(_Checked, ssl.SSLObject):
         return super().write(data)
 
 
-class CheckedSocket(_Checked, ssl.SSLSocket):  # type: ignore[misc]  # the two types agree at run time
+class CheckedSocket(_Checked, ssl.SSLSocket):
     """An `SSLSocket` under the rules of this file."""
 
     _early = b""

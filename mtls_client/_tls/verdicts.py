@@ -37,19 +37,17 @@ _STRICT = {
     92: ("a CA certificate has no key usage", _REISSUE_CA),
 }
 
+_TRUST_CA = "trust the private CA: Trust.from_file('ca.pem'), or Trust.system().adding('ca.pem')"
+
 _UNTRUSTED = {
     18: (
         "it is self-signed and not among the trusted roots",
         "get the certificate by a safe way and trust it: Trust.from_file('server.pem')",
     ),
-    19: (
-        "its root is not among the trusted roots",
-        "trust the private CA: Trust.from_file('ca.pem'), or Trust.system().adding('ca.pem')",
-    ),
+    19: ("its root is not among the trusted roots", _TRUST_CA),
     20: (
         "its issuer is not among the trusted roots, or the server left out an intermediate",
-        "trust the private CA: Trust.from_file('ca.pem'), or Trust.system().adding('ca.pem'); "
-        "if it is a public CA, the server must send its intermediates",
+        f"{_TRUST_CA}; if it is a public CA, the server must send its intermediates",
     ),
     26: (
         "it is not meant for server authentication (extended key usage)",

@@ -79,7 +79,7 @@ _LEFT_BEHIND = frozenset({"request", "response", "_request", "_response"})
 def _new(
     ours: type[MTLSError], native: type[Exception], args: tuple[Any, ...], state: dict[str, Any]
 ) -> Exception:
-    kind = _combined(ours, native)
+    kind: type[MTLSError] = _combined(ours, native)  # type: ignore[arg-type]  # types hash
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(

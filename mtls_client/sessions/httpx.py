@@ -18,8 +18,6 @@ from mtls_client.sessions._refusals import Refusals, opening
 from mtls_client.trust import Trust
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from mtls_client._tls.sockets import Connection
     from mtls_client.scope import Credentials
 
@@ -58,11 +56,6 @@ class _Lanes:
             self._astray = self.straight.without_identity()
         return self._astray
 
-    def hop(self, request: httpx.Request) -> Hop:
-        """Mark a request with its hop; httpx copies the mark to the request of a redirect."""
-        hop = request.extensions[HOP] = Hop.to(str(request.url), request.extensions.get(HOP))
-        return hop
-
     def through(self, proxy: httpx.Proxy | str | httpx.URL | None) -> httpx.Proxy | None:
         """Return a proxy to which no identity is ever presented."""
         if proxy is None:
@@ -72,10 +65,11 @@ class _Lanes:
             proxy.ssl_context = self.astray
         return proxy
 
-    def suspected(self, error: Exception, hop: Hop, connections: list[Connection]) -> bool:
-        """Tell whether it is worth a probe to find out why a connection broke."""
-        broke = isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError, ssl.SSLError))
-        return broke and not hop.astray and self.refusals.suspected(connections)
+
+def _hop(request: httpx.Request) -> Hop:
+    """Mark a request with its hop; httpx copies the mark to the request of a redirect."""
+    hop = request.extensions[HOP] = Hop.to(str(request.url), request.extensions.get(HOP))
+    return hop
 
 
 def _raised(error: Exception, ours: MTLSError | None) -> Exception:
@@ -86,7 +80,55 @@ def _raised(error: Exception, ours: MTLSError | None) -> Exception:
     return both(ours, native) if ours is not None else native
 
 
-class MTLSTransport(httpx.BaseTransport):
+class _Transport:
+    """What the sync and the async transport have in common."""
+
+    _kind: Any
+
+    def __init__(
+        self,
+        credential: Credentials,
+        *,
+        trust: Trust = Trust.system(),
+        hosts: Iterable[str] | None = None,
+        observers: Iterable[Observer] = (),
+        proxy: httpx.Proxy | str | httpx.URL | None = None,
+        **options: Any,
+    ) -> None:
+        _refuse_overrides(options)
+        lanes = _Lanes(credential, trust, hosts, observers, http2=options.get("http2", False))
+        self._lay(lanes, proxy, options)
+
+    @classmethod
+    def along(cls, lanes: _Lanes, proxy: httpx.Proxy | None, options: dict[str, Any]) -> Self:
+        """Return a transport that shares the contexts of a client."""
+        self = cls.__new__(cls)
+        self._lay(lanes, proxy, {name: options[name] for name in ("http1", "http2", "limits")})
+        return self
+
+    def _lay(self, lanes: _Lanes, proxy: Any, options: dict[str, Any]) -> None:
+        self._lanes, self._proxy, self._options = lanes, lanes.through(proxy), options
+        self._straight = self._open(lanes.straight)
+        self._astray: Any = None
+
+    def _open(self, context: MTLSContext) -> Any:
+        return self._kind(verify=context, proxy=self._proxy, **self._options)
+
+    def _lane(self, hop: Hop) -> Any:
+        if not hop.astray:
+            return self._straight
+        if self._astray is None:
+            self._astray = self._open(self._lanes.astray)
+        return self._astray
+
+    def _suspected(self, error: Exception, hop: Hop, connections: list[Connection]) -> bool:
+        """Tell whether it is worth a probe to find out why a connection broke."""
+        broke = isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError, ssl.SSLError))
+        known = not broke or hop.astray or self._proxy is not None
+        return not known and self._lanes.refusals.suspected(connections)
+
+
+class MTLSTransport(_Transport, httpx.BaseTransport):
     """An httpx transport that presents an identity and checks a trust.
 
     Args:
@@ -103,41 +145,7 @@ class MTLSTransport(httpx.BaseTransport):
         ConfigurationError: a pattern is malformed, or an option would change the trust.
     """
 
-    def __init__(
-        self,
-        credential: Credentials,
-        *,
-        trust: Trust = Trust.system(),
-        hosts: Iterable[str] | None = None,
-        observers: Iterable[Observer] = (),
-        proxy: httpx.Proxy | str | httpx.URL | None = None,
-        **options: Any,
-    ) -> None:
-        _refuse_overrides(options)
-        self._lay(_lanes(credential, trust, hosts, observers, options), proxy, options)
-
-    @classmethod
-    def _along(
-        cls, lanes: _Lanes, proxy: httpx.Proxy | None = None, **options: Any
-    ) -> MTLSTransport:
-        self = cls.__new__(cls)
-        self._lay(lanes, proxy, options)
-        return self
-
-    def _lay(self, lanes: _Lanes, proxy: Any, options: dict[str, Any]) -> None:
-        self._lanes, self._proxy, self._options = lanes, lanes.through(proxy), options
-        self._straight = self._open(lanes.straight)
-        self._astray: httpx.HTTPTransport | None = None
-
-    def _open(self, context: MTLSContext) -> httpx.HTTPTransport:
-        return httpx.HTTPTransport(verify=context, proxy=self._proxy, **self._options)
-
-    def _lane(self, hop: Hop) -> httpx.HTTPTransport:
-        if not hop.astray:
-            return self._straight
-        if self._astray is None:
-            self._astray = self._open(self._lanes.astray)
-        return self._astray
+    _kind = httpx.HTTPTransport
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request.
@@ -146,33 +154,22 @@ class MTLSTransport(httpx.BaseTransport):
             TrustError: we refused the server; also an `httpx.ConnectError`.
             IdentityRejectedError: the server refused us; also an `httpx.TransportError`.
         """
-        hop = self._lanes.hop(request)
+        hop = _hop(request)
         with opening() as connections:
             try:
-                return self._lane(hop).handle_request(request)
+                response: httpx.Response = self._lane(hop).handle_request(request)
             except (httpx.TransportError, ssl.SSLError) as error:
-                ours = buried(error)
-                if (
-                    ours is None
-                    and self._proxy is None
-                    and self._lanes.suspected(error, hop, connections)
-                ):
+                ours: MTLSError | None = buried(error)
+                if ours is None and self._suspected(error, hop, connections):
                     ours = self._lanes.refusals.found(*hop.address)
                 if (raised := _raised(error, ours)) is error:
                     raise
                 raise raised from error
+        return response
 
     def __enter__(self) -> Self:
         self._straight.__enter__()
         return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close every connection."""
@@ -181,79 +178,34 @@ class MTLSTransport(httpx.BaseTransport):
             self._astray.close()
 
 
-class AsyncMTLSTransport(httpx.AsyncBaseTransport):
+class AsyncMTLSTransport(_Transport, httpx.AsyncBaseTransport):
     """An httpx transport for asyncio and trio that presents an identity and checks a trust.
 
     The arguments and errors are those of `MTLSTransport`.
     """
 
-    def __init__(
-        self,
-        credential: Credentials,
-        *,
-        trust: Trust = Trust.system(),
-        hosts: Iterable[str] | None = None,
-        observers: Iterable[Observer] = (),
-        proxy: httpx.Proxy | str | httpx.URL | None = None,
-        **options: Any,
-    ) -> None:
-        _refuse_overrides(options)
-        self._lay(_lanes(credential, trust, hosts, observers, options), proxy, options)
-
-    @classmethod
-    def _along(
-        cls, lanes: _Lanes, proxy: httpx.Proxy | None = None, **options: Any
-    ) -> AsyncMTLSTransport:
-        self = cls.__new__(cls)
-        self._lay(lanes, proxy, options)
-        return self
-
-    def _lay(self, lanes: _Lanes, proxy: Any, options: dict[str, Any]) -> None:
-        self._lanes, self._proxy, self._options = lanes, lanes.through(proxy), options
-        self._straight = self._open(lanes.straight)
-        self._astray: httpx.AsyncHTTPTransport | None = None
-
-    def _open(self, context: MTLSContext) -> httpx.AsyncHTTPTransport:
-        return httpx.AsyncHTTPTransport(verify=context, proxy=self._proxy, **self._options)
-
-    def _lane(self, hop: Hop) -> httpx.AsyncHTTPTransport:
-        if not hop.astray:
-            return self._straight
-        if self._astray is None:
-            self._astray = self._open(self._lanes.astray)
-        return self._astray
+    _kind = httpx.AsyncHTTPTransport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the errors are those of `MTLSTransport.handle_request`."""
-        hop = self._lanes.hop(request)
+        hop = _hop(request)
         with opening() as connections:
             try:
-                return await self._lane(hop).handle_async_request(request)
+                response: httpx.Response = await self._lane(hop).handle_async_request(request)
             except (httpx.TransportError, ssl.SSLError) as error:
-                ours = buried(error)
-                if (
-                    ours is None
-                    and self._proxy is None
-                    and self._lanes.suspected(error, hop, connections)
-                ):
-                    import anyio.to_thread
+                ours: MTLSError | None = buried(error)
+                if ours is None and self._suspected(error, hop, connections):
+                    from anyio import to_thread
 
-                    ours = await anyio.to_thread.run_sync(self._lanes.refusals.found, *hop.address)
+                    ours = await to_thread.run_sync(self._lanes.refusals.found, *hop.address)
                 if (raised := _raised(error, ours)) is error:
                     raise
                 raise raised from error
+        return response
 
     async def __aenter__(self) -> Self:
         await self._straight.__aenter__()
         return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -293,14 +245,17 @@ class Client(httpx.Client):
         **httpx_arguments: Any,
     ) -> None:
         _refuse_overrides(httpx_arguments)
-        self._lanes = _lanes(credential, trust, hosts, observers, httpx_arguments)
+        http2 = httpx_arguments.get("http2", False)
+        self._lanes = _Lanes(credential, trust, hosts, observers, http2=http2)
         super().__init__(**httpx_arguments)
 
-    def _init_transport(self, *_args: Any, **options: Any) -> httpx.BaseTransport:
-        return MTLSTransport._along(self._lanes, **_pool_options(options))
+    def _init_transport(self, *_args: Any, **options: Any) -> MTLSTransport:
+        return MTLSTransport.along(self._lanes, None, options)
 
-    def _init_proxy_transport(self, proxy: httpx.Proxy, **options: Any) -> httpx.BaseTransport:
-        return MTLSTransport._along(self._lanes, proxy, **_pool_options(options))
+    def _init_proxy_transport(  # type: ignore[override]  # httpx passes the rest by keyword
+        self, proxy: httpx.Proxy, **options: Any
+    ) -> MTLSTransport:
+        return MTLSTransport.along(self._lanes, proxy, options)
 
 
 class AsyncClient(httpx.AsyncClient):
@@ -323,28 +278,17 @@ class AsyncClient(httpx.AsyncClient):
         **httpx_arguments: Any,
     ) -> None:
         _refuse_overrides(httpx_arguments)
-        self._lanes = _lanes(credential, trust, hosts, observers, httpx_arguments)
+        http2 = httpx_arguments.get("http2", False)
+        self._lanes = _Lanes(credential, trust, hosts, observers, http2=http2)
         super().__init__(**httpx_arguments)
 
-    def _init_transport(self, *_args: Any, **options: Any) -> httpx.AsyncBaseTransport:
-        return AsyncMTLSTransport._along(self._lanes, **_pool_options(options))
+    def _init_transport(self, *_args: Any, **options: Any) -> AsyncMTLSTransport:
+        return AsyncMTLSTransport.along(self._lanes, None, options)
 
-    def _init_proxy_transport(self, proxy: httpx.Proxy, **options: Any) -> httpx.AsyncBaseTransport:
-        return AsyncMTLSTransport._along(self._lanes, proxy, **_pool_options(options))
-
-
-def _lanes(
-    credential: Credentials,
-    trust: Trust,
-    hosts: Iterable[str] | None,
-    observers: Iterable[Observer],
-    options: dict[str, Any],
-) -> _Lanes:
-    return _Lanes(credential, trust, hosts, observers, http2=options.get("http2", False))
-
-
-def _pool_options(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in ("http1", "http2", "limits")}
+    def _init_proxy_transport(  # type: ignore[override]  # httpx passes the rest by keyword
+        self, proxy: httpx.Proxy, **options: Any
+    ) -> AsyncMTLSTransport:
+        return AsyncMTLSTransport.along(self._lanes, proxy, options)
 
 
 def _refuse_overrides(options: dict[str, Any]) -> None:

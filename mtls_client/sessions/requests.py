@@ -86,7 +86,7 @@ class MTLSAdapter(HTTPAdapter):
         _refuse_overrides(verify, cert)
         hop = Hop.to(request.url or "", request.hooks.get(HOP))
         # requests copies the hooks, and nothing else of ours, to the request of a redirect
-        request.hooks = {**request.hooks, HOP: hop}  # type: ignore[assignment,dict-item]
+        request.hooks = {**request.hooks, HOP: hop}
         with opening() as connections:
             try:
                 return super().send(request, stream, timeout, True, None, proxies)
