@@ -88,7 +88,7 @@ class MTLSError(Exception):
             self.code = code
         if isinstance(self, OSError):
             # async libraries look for a text here, and fail with a TypeError without one
-            self.strerror = message
+            OSError.__setattr__(self, "strerror", message)
 
     def __str__(self) -> str:
         message = str(self.args[0]) if self.args else ""
@@ -102,7 +102,7 @@ def _revived(kind: type[MTLSError], args: tuple[Any, ...]) -> MTLSError:
     error = kind.__new__(kind)
     error.args = args
     if isinstance(error, OSError):
-        error.strerror = args[0]
+        OSError.__setattr__(error, "strerror", args[0])
     return error
 
 

@@ -187,10 +187,12 @@ class Trust:
     def __repr__(self) -> str:
         if not self.verified:
             return "Trust.dangerously_unverified()"
-        count = len(self.anchors.certificates)
         parts: list[str] = [self.anchors.public] if self.anchors.public else []
-        parts += [f"{count} root{'s'[: count != 1]}"] if count else []
-        parts += [f"{len(self.pins.pins)} pins"] if self.pins.pins else []
+        for number, noun in (
+            (len(self.anchors.certificates), "root"),
+            (len(self.pins.pins), "pin"),
+        ):
+            parts += [f"{number} {noun}{'s' * (number > 1)}"] if number else []
         parts += ["report only"] if self.pins.report_only else []
         parts += [f"revocation {self.revocation}"] if self.revocation != "none" else []
         parts += ["legacy CAs allowed"] if self.allow_legacy_ca else []

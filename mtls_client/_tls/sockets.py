@@ -117,7 +117,7 @@ class _Checked(_Base):  # type: ignore[misc]
     watch: Watch
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        self = super().__new__(cls, *args, **kwargs)
+        self: Self = super().__new__(cls, *args, **kwargs)
         self.watch = Watch()
         return self
 
