@@ -1,11 +1,72 @@
-"""Just enough DER (X.690) to find one field without parsing the rest."""
+"""Just enough DER and BER (X.690) to find a field without parsing the rest.
+
+Everything is bounds-checked and raises ValueError; nothing recurses into unknown content.
+"""
 
 from __future__ import annotations
 
-__all__ = ["spki"]
+from collections.abc import Iterator
+from typing import NamedTuple
+
+__all__ = ["Element", "elements", "spki"]
 
 _SEQUENCE = 0x30
 _VERSION = 0xA0
+
+
+class Element(NamedTuple):
+    """One TLV.
+
+    Attributes:
+        tag: the identifier octet.
+        start: where the content begins.
+        end: where the content ends, an end-of-contents marker left out.
+        after: where the next element begins.
+    """
+
+    tag: int
+    start: int
+    end: int
+    after: int
+
+
+def element(data: bytes, at: int, depth: int = 0) -> Element:
+    """Return the element at an offset; of indefinite length too, as BER allows.
+
+    Raises:
+        ValueError: the data ends before the element does, or is not BER.
+    """
+    try:
+        tag, length, start = data[at], data[at + 1], at + 2
+        if length > 0x80:
+            count = length & 0x7F
+            length, start = int.from_bytes(data[start : start + count], "big"), start + count
+        elif length == 0x80:
+            if not tag & 0x20 or depth > 16:
+                raise ValueError("malformed BER")
+            end = start
+            while data[end : end + 2] != b"\0\0":
+                end = element(data, end, depth + 1).after
+            return Element(tag, start, end, end + 2)
+    except IndexError:
+        raise ValueError("truncated DER") from None
+    if tag & 0x1F == 0x1F:
+        raise ValueError("malformed DER: a tag of more than one byte")
+    if start + length > len(data):
+        raise ValueError("truncated DER")
+    return Element(tag, start, start + length, start + length)
+
+
+def elements(data: bytes, start: int, end: int) -> Iterator[Element]:
+    """Return the elements of a constructed one's content.
+
+    Raises:
+        ValueError: see `element`.
+    """
+    while start < end:
+        found = element(data, start)
+        yield found
+        start = found.after
 
 
 def spki(certificate: bytes) -> bytes:
@@ -14,32 +75,18 @@ def spki(certificate: bytes) -> bytes:
     Raises:
         ValueError: the bytes are not a certificate.
     """
-    start, _ = _entered(certificate, 0)  # Certificate
-    start, _ = _entered(certificate, start)  # TBSCertificate
-    if certificate[start : start + 1] == bytes([_VERSION]):
-        start = _element(certificate, start)[1]
+    at = _inside_sequence(certificate, 0)  # Certificate
+    at = _inside_sequence(certificate, at)  # TBSCertificate
+    if certificate[at : at + 1] == bytes([_VERSION]):
+        at = element(certificate, at).after
     for _field in ("serialNumber", "signature", "issuer", "validity", "subject"):
-        start = _element(certificate, start)[1]
-    _, end = _entered(certificate, start)
-    return certificate[start:end]
+        at = element(certificate, at).after
+    _inside_sequence(certificate, at)
+    return certificate[at : element(certificate, at).after]
 
 
-def _entered(data: bytes, at: int) -> tuple[int, int]:
-    """Return where a SEQUENCE's content begins and ends."""
-    if data[at : at + 1] != bytes([_SEQUENCE]):
-        raise ValueError("not a DER certificate")
-    return _element(data, at)
-
-
-def _element(data: bytes, at: int) -> tuple[int, int]:
-    """Return where an element's content begins and ends."""
-    try:
-        length, start = data[at + 1], at + 2
-        if length >= 0x80:
-            count = length & 0x7F
-            length, start = int.from_bytes(data[start : start + count], "big"), start + count
-    except IndexError:
-        length, start = 0, len(data) + 1
-    if start + length > len(data):
-        raise ValueError("truncated DER")
-    return start, start + length
+def _inside_sequence(data: bytes, at: int) -> int:
+    found = element(data, at)
+    if found.tag != _SEQUENCE:
+        raise ValueError("not a certificate")
+    return found.start

@@ -1,0 +1,377 @@
+"""Our certificate, its chain and its private key: validated at birth, immutable.
+
+Rules of this file: an identity that exists has a key that belongs to its certificate; nothing
+that prints, logs, copies or pickles it sees the key.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import functools
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.hashes import MD5, SHA1
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from mtls_client._formats import pairing, reading
+from mtls_client._formats.contents import Certificate, Contents, Key, Secret
+from mtls_client._formats.der import spki
+from mtls_client._os import files
+from mtls_client.errors import (
+    ConfigurationError,
+    IdentityExpiredError,
+    IdentityFormatError,
+    IdentityNotYetValidError,
+    IdentityPurposeError,
+    WeakIdentityError,
+)
+
+if TYPE_CHECKING:
+    from mtls_client._formats.contents import Password
+
+__all__ = ["Identity", "IdentityWarning"]
+
+_KINDS = {
+    rsa.RSAPrivateKey: "RSA",
+    ec.EllipticCurvePrivateKey: "EC",
+    ed25519.Ed25519PrivateKey: "Ed25519",
+    ed448.Ed448PrivateKey: "Ed448",
+}
+
+
+class IdentityWarning(UserWarning):
+    """Our identity works, but something about it is unsafe."""
+
+
+class Identity:
+    """A certificate with its chain and private key, which belong together.
+
+    Make one with `from_pem`, `from_pkcs12` or `from_key_pair`, or load it with a source. An
+    identity is a source itself.
+
+    Attributes:
+        certificate: our own certificate, the leaf.
+        chain: its issuers in order, the leaf left out; a root is kept if it was given.
+        private_key: the private key. Never log it.
+        notes: what was left out when the identity was loaded, and why.
+    """
+
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...]
+    private_key: PrivateKeyTypes
+    notes: tuple[str, ...]
+    _key_pem: bytes | None
+
+    def __init__(
+        self,
+        certificate: x509.Certificate,
+        key: PrivateKeyTypes,
+        *,
+        chain: Iterable[x509.Certificate] = (),
+        notes: Iterable[str] = (),
+        key_pem: bytes | None = None,
+    ) -> None:
+        if not isinstance(key, tuple(_KINDS)):
+            raise IdentityFormatError(
+                f"a {type(key).__name__} cannot be used in TLS",
+                hint="use an RSA, EC, Ed25519 or Ed448 key",
+                code="unsupported_key",
+            )
+        if certificate.public_key() != key.public_key():
+            raise pairing.pair_mismatch([certificate], [Key(key)])
+        ordered, dropped = pairing.chain_of(certificate, chain)
+        self.__dict__.update(
+            certificate=certificate,
+            private_key=key,
+            chain=ordered,
+            notes=(*notes, *dropped),
+            _key_pem=key_pem,
+        )
+
+    @classmethod
+    def from_pem(
+        cls, data: bytes | str, *, password: Password = None, select: str | None = None
+    ) -> Identity:
+        """Read an identity from PEM blocks in any order, or any other format, told by content.
+
+        Args:
+            data: a certificate, its private key and, if there is one, its chain.
+            password: opens an encrypted key: a str, bytes, a `Path` to a file that holds it, or
+                a function that returns it, called only if needed.
+            select: which identity, if there are several: a label, a SHA-256 fingerprint, a
+                subject or common name, or `for_mtls`.
+
+        Raises:
+            IdentityError: see its subclasses and their `code`.
+        """
+        encoded = data.encode() if isinstance(data, str) else data
+        return cls._of(reading.read(encoded, Secret(password)), select)
+
+    @classmethod
+    def from_pkcs12(
+        cls, data: bytes, *, password: Password = None, select: str | None = None
+    ) -> Identity:
+        """Read an identity from a PKCS#12 file (RFC 7292), usually named `.p12` or `.pfx`.
+
+        The arguments and errors are those of `from_pem`.
+        """
+        return cls.from_pem(data, password=password, select=select)
+
+    @classmethod
+    def from_key_pair(
+        cls,
+        certificate: x509.Certificate | bytes,
+        key: PrivateKeyTypes | bytes,
+        *,
+        chain: Iterable[x509.Certificate | bytes] = (),
+        password: Password = None,
+    ) -> Identity:
+        """Join a certificate and its key.
+
+        Args:
+            certificate: a certificate object, or PEM or DER; the chain may follow in the PEM.
+            key: a private-key object, or PEM or DER.
+            chain: further certificates, in any order.
+            password: opens an encrypted key, see `from_pem`.
+
+        Raises:
+            IdentityError: see its subclasses and their `code`.
+        """
+        secret, contents = Secret(password), Contents()
+        for one in (certificate, *chain):
+            if isinstance(one, bytes):
+                contents += reading.read(one, secret)
+            else:
+                contents += Contents((Certificate(one),))
+        contents += (
+            reading.read(key, secret) if isinstance(key, bytes) else Contents((), (Key(key),))
+        )
+        return cls._of(contents, None)
+
+    @classmethod
+    def _of(cls, contents: Contents, select: str | None) -> Identity:
+        pair = pairing.pair(contents, select)
+        return cls(
+            pair.leaf.value,
+            pair.key.value,
+            chain=pair.chain,
+            notes=pair.dropped,
+            key_pem=pair.key.pem,
+        )
+
+    @functools.cached_property
+    def subject(self) -> str:
+        """The subject, as RFC 4514 writes it."""
+        return self.certificate.subject.rfc4514_string()
+
+    @functools.cached_property
+    def issuer(self) -> str:
+        """The issuer, as RFC 4514 writes it."""
+        return self.certificate.issuer.rfc4514_string()
+
+    @functools.cached_property
+    def serial(self) -> str:
+        """The serial number in hex."""
+        return f"{self.certificate.serial_number:x}"
+
+    @functools.cached_property
+    def not_before(self) -> datetime.datetime:
+        """The begin of the validity, in UTC."""
+        return self.certificate.not_valid_before_utc
+
+    @functools.cached_property
+    def not_after(self) -> datetime.datetime:
+        """The end of the validity, in UTC."""
+        return self.certificate.not_valid_after_utc
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate in hex, lower-case, 64 digits."""
+        return hashlib.sha256(self._der).hexdigest()
+
+    @functools.cached_property
+    def pin(self) -> str:
+        """The pin of the public key: `sha256/<base64>` (RFC 7469 §2.4)."""
+        return f"sha256/{base64.b64encode(hashlib.sha256(spki(self._der)).digest()).decode()}"
+
+    @functools.cached_property
+    def san_dns(self) -> tuple[str, ...]:
+        """The DNS names of the subjectAltName."""
+        return self._names(x509.DNSName)
+
+    @functools.cached_property
+    def san_uri(self) -> tuple[str, ...]:
+        """The URIs of the subjectAltName, where SPIFFE puts its ID."""
+        return self._names(x509.UniformResourceIdentifier)
+
+    @property
+    def key_type(self) -> str:
+        """`RSA`, `EC`, `Ed25519` or `Ed448`."""
+        key: object = self.private_key
+        return next(name for kind, name in _KINDS.items() if isinstance(key, kind))
+
+    @property
+    def key_bits(self) -> int:
+        """The size of the key in bits."""
+        fixed = {"Ed25519": 256, "Ed448": 456}.get(self.key_type)
+        return fixed or int(getattr(self.private_key, "key_size", 0))
+
+    @functools.cached_property
+    def usable_for_client_auth(self) -> bool:
+        """Whether the usage extensions allow it (RFC 5280 §4.2.1.3 and §4.2.1.12)."""
+        return pairing.fit_for_client_auth(self.certificate)
+
+    def expires_in(self, now: datetime.datetime | None = None) -> datetime.timedelta:
+        """Return how long the certificate is still valid; negative once it has expired."""
+        return self.not_after - (now or datetime.datetime.now(datetime.UTC))
+
+    def require_usable(self, now: datetime.datetime | None = None) -> None:
+        """Raise the first reason why a server will refuse this identity.
+
+        Args:
+            now: the time to judge by; the clock's if None.
+
+        Raises:
+            IdentityExpiredError: it has expired.
+            IdentityNotYetValidError: it is not valid yet.
+            IdentityPurposeError: it is not meant for client authentication.
+            WeakIdentityError: its key or signature is too weak.
+        """
+        now = now or datetime.datetime.now(datetime.UTC)
+        if now >= self.not_after:
+            raise IdentityExpiredError(
+                f"the certificate {self.subject} expired on {self.not_after:%Y-%m-%d %H:%M} UTC",
+                hint="renew it; if it should still be valid, check this machine's clock",
+            )
+        if now < self.not_before:
+            raise IdentityNotYetValidError(
+                f"the certificate {self.subject} is not valid before "
+                f"{self.not_before:%Y-%m-%d %H:%M} UTC",
+                hint=f"check this machine's clock: it says {now:%Y-%m-%d %H:%M} UTC",
+            )
+        if not self.usable_for_client_auth:
+            raise IdentityPurposeError(
+                f"the certificate {self.subject} is not meant for client authentication",
+                hint="ask for one with extended key usage clientAuth and key usage "
+                "digitalSignature; is this perhaps a server's certificate?",
+            )
+        if self.key_type == "RSA" and self.key_bits < 2048:
+            raise WeakIdentityError(
+                f"the key of {self.subject} has {self.key_bits} bits",
+                hint="ask for a certificate with an RSA key of 2048 bits or more, or P-256",
+            )
+        if isinstance(self.certificate.signature_hash_algorithm, (SHA1, MD5)):
+            raise WeakIdentityError(
+                f"the certificate {self.subject} is signed with "
+                f"{self.certificate.signature_hash_algorithm.name.upper()}",
+                hint="ask for a certificate with a SHA-256 signature",
+            )
+
+    def load(self) -> Identity:
+        """Return the identity itself: a value can stand wherever a source can."""
+        return self
+
+    def certificate_pem(self) -> bytes:
+        """Return what a server is shown: the certificate and its chain, without a root."""
+        return self._presented
+
+    def private_key_pem(self) -> bytes:
+        """Return the private key as PEM, **not encrypted**. Keep it in memory."""
+        return self._key_pem or self.private_key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+
+    def save_pem(self, path: str | Path, *, password: str | bytes | None) -> None:
+        """Write key, certificate and chain to a file that only its owner may read.
+
+        Args:
+            path: the file; it is replaced as a whole.
+            password: encrypts the key; None writes it as it is.
+
+        Raises:
+            OSError: the file cannot be written; an old one is still there.
+        """
+        encryption = BestAvailableEncryption(_bytes(password)) if password else NoEncryption()
+        key = self.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+        chain = [one.public_bytes(Encoding.PEM) for one in (self.certificate, *self.chain)]
+        files.replace(Path(path), b"".join([key, *chain]))
+
+    def save_pkcs12(
+        self, path: str | Path, *, password: str | bytes | None, label: str | None = None
+    ) -> None:
+        """Write a PKCS#12 file that only its owner may read.
+
+        Args:
+            path: the file; it is replaced as a whole.
+            password: encrypts the file; None writes it as it is.
+            label: the friendly name.
+
+        Raises:
+            OSError: the file cannot be written; an old one is still there.
+        """
+        from cryptography.hazmat.primitives.serialization import pkcs12
+
+        encryption = BestAvailableEncryption(_bytes(password)) if password else NoEncryption()
+        key: Any = self.private_key
+        name = label.encode() if label else None
+        data = pkcs12.serialize_key_and_certificates(
+            name, key, self.certificate, self.chain, encryption
+        )
+        files.replace(Path(path), data)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Identity: {self.subject}, serial {self.serial}, "
+            f"until {self.not_after:%Y-%m-%d %H:%M} UTC, sha256 {self.fingerprint}>"
+        )
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"an identity cannot be changed: {name}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"an identity cannot be changed: {name}")
+
+    def __copy__(self) -> Identity:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, object]) -> Identity:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigurationError(
+            "an identity holds a private key and cannot be pickled",
+            hint="load it in each process, or write it with save_pkcs12(path, password=…)",
+            code="pickle",
+        )
+
+    @functools.cached_property
+    def _der(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.DER)
+
+    @functools.cached_property
+    def _presented(self) -> bytes:
+        # servers have their roots already (RFC 8446 §4.4.2)
+        issuers = [one for one in self.chain if one.subject != one.issuer]
+        return b"".join(one.public_bytes(Encoding.PEM) for one in (self.certificate, *issuers))
+
+    def _names(self, kind: type[x509.DNSName | x509.UniformResourceIdentifier]) -> tuple[str, ...]:
+        for extension in self.certificate.extensions:
+            if isinstance(extension.value, x509.SubjectAlternativeName):
+                return tuple(extension.value.get_values_for_type(kind))
+        return ()
+
+
+def _bytes(password: str | bytes) -> bytes:
+    return password.encode() if isinstance(password, str) else password
