@@ -12,30 +12,24 @@ import functools
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.hashes import MD5, SHA1
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
 )
 
-from mtls_client._formats import pairing, reading
+from mtls_client._formats import fitness, pairing, reading, writing
 from mtls_client._formats.contents import Certificate, Contents, Key, Secret
 from mtls_client._formats.der import spki
 from mtls_client._os import files
 from mtls_client.errors import (
     ConfigurationError,
-    IdentityExpiredError,
     IdentityFormatError,
-    IdentityNotYetValidError,
-    IdentityPurposeError,
-    WeakIdentityError,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Identity", "IdentityWarning"]
 
-_KINDS = {
+_KINDS: dict[type, str] = {
     rsa.RSAPrivateKey: "RSA",
     ec.EllipticCurvePrivateKey: "EC",
     ed25519.Ed25519PrivateKey: "Ed25519",
@@ -231,7 +225,7 @@ class Identity:
     @functools.cached_property
     def usable_for_client_auth(self) -> bool:
         """Whether the usage extensions allow it (RFC 5280 §4.2.1.3 and §4.2.1.12)."""
-        return pairing.fit_for_client_auth(self.certificate)
+        return fitness.for_client_auth(self.certificate)
 
     def expires_in(self, now: datetime.datetime | None = None) -> datetime.timedelta:
         """Return how long the certificate is still valid; negative once it has expired."""
@@ -249,35 +243,7 @@ class Identity:
             IdentityPurposeError: it is not meant for client authentication.
             WeakIdentityError: its key or signature is too weak.
         """
-        now = now or datetime.datetime.now(datetime.UTC)
-        if now >= self.not_after:
-            raise IdentityExpiredError(
-                f"the certificate {self.subject} expired on {self.not_after:%Y-%m-%d %H:%M} UTC",
-                hint="renew it; if it should still be valid, check this machine's clock",
-            )
-        if now < self.not_before:
-            raise IdentityNotYetValidError(
-                f"the certificate {self.subject} is not valid before "
-                f"{self.not_before:%Y-%m-%d %H:%M} UTC",
-                hint=f"check this machine's clock: it says {now:%Y-%m-%d %H:%M} UTC",
-            )
-        if not self.usable_for_client_auth:
-            raise IdentityPurposeError(
-                f"the certificate {self.subject} is not meant for client authentication",
-                hint="ask for one with extended key usage clientAuth and key usage "
-                "digitalSignature; is this perhaps a server's certificate?",
-            )
-        if self.key_type == "RSA" and self.key_bits < 2048:
-            raise WeakIdentityError(
-                f"the key of {self.subject} has {self.key_bits} bits",
-                hint="ask for a certificate with an RSA key of 2048 bits or more, or P-256",
-            )
-        if isinstance(self.certificate.signature_hash_algorithm, (SHA1, MD5)):
-            raise WeakIdentityError(
-                f"the certificate {self.subject} is signed with "
-                f"{self.certificate.signature_hash_algorithm.name.upper()}",
-                hint="ask for a certificate with a SHA-256 signature",
-            )
+        fitness.require(self, now or datetime.datetime.now(datetime.UTC))
 
     def load(self) -> Identity:
         """Return the identity itself: a value can stand wherever a source can."""
@@ -303,10 +269,7 @@ class Identity:
         Raises:
             OSError: the file cannot be written; an old one is still there.
         """
-        encryption = BestAvailableEncryption(_bytes(password)) if password else NoEncryption()
-        key = self.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-        chain = [one.public_bytes(Encoding.PEM) for one in (self.certificate, *self.chain)]
-        files.replace(Path(path), b"".join([key, *chain]))
+        files.replace(Path(path), writing.as_pem(self, password))
 
     def save_pkcs12(
         self, path: str | Path, *, password: str | bytes | None, label: str | None = None
@@ -321,15 +284,7 @@ class Identity:
         Raises:
             OSError: the file cannot be written; an old one is still there.
         """
-        from cryptography.hazmat.primitives.serialization import pkcs12
-
-        encryption = BestAvailableEncryption(_bytes(password)) if password else NoEncryption()
-        key: Any = self.private_key
-        name = label.encode() if label else None
-        data = pkcs12.serialize_key_and_certificates(
-            name, key, self.certificate, self.chain, encryption
-        )
-        files.replace(Path(path), data)
+        files.replace(Path(path), writing.as_pkcs12(self, password, label))
 
     def __repr__(self) -> str:
         return (
@@ -371,7 +326,3 @@ class Identity:
             if isinstance(extension.value, x509.SubjectAlternativeName):
                 return tuple(extension.value.get_values_for_type(kind))
         return ()
-
-
-def _bytes(password: str | bytes) -> bytes:
-    return password.encode() if isinstance(password, str) else password

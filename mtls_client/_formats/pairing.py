@@ -11,9 +11,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from mtls_client._formats.contents import Certificate, Contents, Key
+from mtls_client._formats.fitness import for_client_auth
 from mtls_client.errors import (
     AmbiguousIdentityError,
     IdentityFormatError,
@@ -22,7 +23,7 @@ from mtls_client.errors import (
 )
 from mtls_client.pins import Pin
 
-__all__ = ["Pair", "chain_of", "fit_for_client_auth", "pair", "pair_mismatch"]
+__all__ = ["Pair", "chain_of", "pair", "pair_mismatch"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -98,20 +99,6 @@ def chain_of(
     )
 
 
-def fit_for_client_auth(certificate: x509.Certificate) -> bool:
-    """Tell whether the usage extensions allow client authentication (RFC 5280 §4.2.1)."""
-    extensions = certificate.extensions
-    for extension in extensions:
-        if isinstance(extension.value, x509.ExtendedKeyUsage) and not {
-            ExtendedKeyUsageOID.CLIENT_AUTH,
-            ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
-        }.intersection(extension.value):
-            return False
-        if isinstance(extension.value, x509.KeyUsage) and not extension.value.digital_signature:
-            return False
-    return True
-
-
 def pair_mismatch(
     certificates: Sequence[x509.Certificate], keys: Sequence[Key]
 ) -> KeyMismatchError:
@@ -173,7 +160,7 @@ def _selected(one: tuple[Certificate, Key], select: str) -> bool:
     if select == "for_mtls":
         now = datetime.datetime.now(datetime.UTC)
         valid = value.not_valid_before_utc <= now < value.not_valid_after_utc
-        return valid and fit_for_client_auth(value)
+        return valid and for_client_auth(value)
     names = [str(name.value) for name in value.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     fingerprint = value.fingerprint(SHA256()).hex()
     return (

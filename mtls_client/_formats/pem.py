@@ -25,7 +25,7 @@ _CERTIFICATES = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
 _NAMES = {
     b"X509 CRL": "certificate revocation list",
     b"NEW CERTIFICATE REQUEST": "certificate request",
-    b"OPENSSH PRIVATE KEY": "private key in OpenSSH's format (convert: ssh-keygen -p -m PKCS8 -f FILE)",
+    b"OPENSSH PRIVATE KEY": "private key in OpenSSH's format (ssh-keygen -p -m PKCS8 converts it)",
     b"PGP PRIVATE KEY BLOCK": "PGP key",
 }
 _PARAMETERS = (b"EC PARAMETERS", b"DH PARAMETERS", b"DSA PARAMETERS")

@@ -1,0 +1,44 @@
+"""Identities to bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+
+if TYPE_CHECKING:
+    from mtls_client.identity import Identity
+
+__all__ = ["as_pem", "as_pkcs12"]
+
+
+def as_pem(identity: Identity, password: str | bytes | None) -> bytes:
+    """Return key, certificate and chain as PEM; the key encrypted if there is a password."""
+    key = identity.private_key.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, _encryption(password)
+    )
+    chain = [one.public_bytes(Encoding.PEM) for one in (identity.certificate, *identity.chain)]
+    return b"".join([key, *chain])
+
+
+def as_pkcs12(identity: Identity, password: str | bytes | None, label: str | None) -> bytes:
+    """Return key, certificate and chain as PKCS#12 (RFC 7292)."""
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    key: Any = identity.private_key
+    name = label.encode() if label else None
+    return pkcs12.serialize_key_and_certificates(
+        name, key, identity.certificate, identity.chain, _encryption(password)
+    )
+
+
+def _encryption(password: str | bytes | None) -> KeySerializationEncryption:
+    if not password:
+        return NoEncryption()
+    return BestAvailableEncryption(password.encode() if isinstance(password, str) else password)
