@@ -43,7 +43,8 @@ def require(identity: Identity, now: datetime.datetime) -> None:
     """
     if now >= identity.not_after:
         raise IdentityExpiredError(
-            f"the certificate {identity.subject} expired on {identity.not_after:%Y-%m-%d %H:%M} UTC",
+            f"the certificate {identity.subject} expired on "
+            f"{identity.not_after:%Y-%m-%d %H:%M} UTC",
             hint="renew it; if it should still be valid, check this machine's clock",
         )
     if now < identity.not_before:

@@ -12,27 +12,19 @@ Two rules hold on `SSLSocket` (blocking libraries) and `SSLObject` (async librar
 from __future__ import annotations
 
 import contextlib
-import datetime
 import ssl
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from mtls_client._tls import reports
 from mtls_client._tls.alerts import refusal, spoken_alert
 from mtls_client._tls.chain import verified_chain
+from mtls_client._tls.pinning import check_pins
 from mtls_client._tls.verdicts import verdict
-from mtls_client.errors import IdentityRejectedError, MTLSError, PinMismatchError, TrustError
-from mtls_client.events import (
-    HandshakeCompleted,
-    HandshakeFailed,
-    IdentityRejected,
-    PinMismatch,
-    UnverifiedConnection,
-    emit,
-)
+from mtls_client.errors import IdentityRejectedError, PinMismatchError, TrustError
 from mtls_client.hosts import normalised
-from mtls_client.pins import Pin, match
 
 if TYPE_CHECKING:
     from mtls_client._tls.inner import InnerContext
@@ -77,7 +69,7 @@ class Watch:
                 raise
             raise explained from error
         if not self.passed:
-            _check(connection, time.perf_counter() - self.begun)
+            self._check(connection, time.perf_counter() - self.begun)
             self.passed = True
 
     def ready(self, connection: Connection) -> None:
@@ -91,7 +83,7 @@ class Watch:
         self, connection: Connection, error: OSError, *, shaking: bool = False
     ) -> OSError:
         """Return our error for one of OpenSSL's, or the same one where there is none to add."""
-        context, host = _context(connection), _host(connection)
+        context, host = self._about(connection)
         explained: TrustError | IdentityRejectedError | None = None
         if isinstance(error, ssl.SSLCertVerificationError):
             explained = verdict(error, host)
@@ -102,9 +94,30 @@ class Watch:
                 explained = self.refusal = refusal(
                     alert, host=host, identity=context.identity, scope=context.scope
                 )
-        if context.observers:
-            _report_failure(connection, explained or error, shaking=shaking)
+        if self.refusal is not None:
+            reports.rejected(context, host, self.refusal)
+        if shaking:
+            reports.failed(context, host, explained or error)
         return explained or error
+
+    def _check(self, connection: Connection, seconds: float) -> None:
+        context, host = self._about(connection)
+        if not (context.trust.pins.pins or context.observers):
+            return
+        chain = verified_chain(connection)
+        try:
+            check_pins(context, host, chain)
+        except PinMismatchError as error:
+            reports.failed(context, host, error)
+            raise
+        if context.observers:
+            reports.completed(context, host, connection, chain, seconds)
+
+    @staticmethod
+    def _about(connection: Connection) -> tuple[InnerContext, str | None]:
+        context: Any = connection.context  # inner contexts are all that make these connections
+        name = connection.server_hostname
+        return context, normalised(name) if name else None
 
 
 # SSLSocket and SSLObject have the same methods and no base in common
@@ -214,114 +227,3 @@ class CheckedSocket(_Checked, ssl.SSLSocket):
             return taken
         memoryview(buffer).cast("B")[: len(taken)] = taken
         return len(taken)
-
-
-def _context(connection: Connection) -> InnerContext:
-    context: Any = connection.context
-    return context  # type: ignore[no-any-return]  # inner contexts are all that make these sockets
-
-
-def _host(connection: Connection) -> str | None:
-    name = connection.server_hostname
-    return normalised(name) if name else None
-
-
-def _about(connection: Connection) -> dict[str, Any]:
-    identity = _context(connection).identity
-    return {
-        "host": _host(connection),
-        "fingerprint": identity.fingerprint if identity else None,
-        "serial": identity.serial if identity else None,
-    }
-
-
-def _check(connection: Connection, seconds: float) -> None:
-    context = _context(connection)
-    chain = verified_chain(connection) if context.trust.pins.pins or context.observers else []
-    if context.trust.pins.pins:
-        _check_pins(connection, chain)
-    if not context.observers:
-        return
-    if not context.trust.verified:
-        emit(context.observers, UnverifiedConnection(**_about(connection)))
-    cipher = connection.cipher()
-    emit(
-        context.observers,
-        HandshakeCompleted(
-            **_about(connection),
-            port=_port(connection),
-            server_pin=str(Pin.of(chain[0])) if chain else None,
-            version=connection.version() or "",
-            cipher=cipher[0] if cipher else "",
-            alpn=connection.selected_alpn_protocol(),
-            resumed=bool(connection.session_reused),
-            seconds=seconds,
-        ),
-    )
-
-
-def _port(connection: Connection) -> int | None:
-    if not isinstance(connection, ssl.SSLSocket):
-        return None
-    address = connection.getpeername()
-    return address[1] if isinstance(address, tuple) else None
-
-
-def _check_pins(connection: Connection, chain: list[bytes]) -> None:
-    context, host = _context(connection), _host(connection)
-    policy = context.trust.pins
-    pins = policy.applying_to(host or "")
-    if not pins:
-        return
-    expired = policy.expired(datetime.datetime.now(datetime.UTC))
-    if expired and policy.on_expiry == "fail-open":
-        return
-    if not expired and match(pins, chain):
-        return
-    configured = tuple(str(pin) for pin in pins)
-    presented = tuple((_subject(certificate), str(Pin.of(certificate))) for certificate in chain)
-    enforced = not policy.report_only
-    emit(
-        context.observers,
-        PinMismatch(
-            **_about(connection), configured=configured, presented=presented, enforced=enforced
-        ),
-    )
-    if not enforced:
-        return
-    rows = "".join(f"\n    {pin}  {subject}" for subject, pin in presented)
-    wanted = "".join(f"\n    {pin}" for pin in configured)
-    error = PinMismatchError(
-        f"the pins of {host} expired on {policy.expires:%Y-%m-%d %H:%M} UTC"
-        if expired
-        else f"{host} presented none of the pinned keys"
-        f"\n  its verified chain:{rows}\n  the pinned keys:{wanted}",
-        hint="get the current pins from the server's owner by another way than this connection",
-        code="pins_expired" if expired else None,
-        host=host,
-    )
-    error.configured, error.presented = configured, presented
-    if context.observers:
-        _report_failure(connection, error, shaking=True)
-    raise error
-
-
-def _subject(certificate: bytes) -> str:
-    from cryptography import x509
-
-    return x509.load_der_x509_certificate(certificate).subject.rfc4514_string()
-
-
-def _report_failure(connection: Connection, error: Exception, *, shaking: bool) -> None:
-    observers, about = _context(connection).observers, _about(connection)
-    if isinstance(error, IdentityRejectedError):
-        emit(
-            observers,
-            IdentityRejected(
-                **about, reason=error.reason, alert=error.alert, certain=error.certain
-            ),
-        )
-    if shaking:
-        code = error.code if isinstance(error, MTLSError) else getattr(error, "reason", None)
-        message = str(error.args[0]) if isinstance(error, MTLSError) else str(error)
-        emit(observers, HandshakeFailed(**about, code=code or "tls", message=message))

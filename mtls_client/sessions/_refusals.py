@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mtls_client._tls import reports
 from mtls_client._tls.probe import probe
 from mtls_client._tls.sockets import Connection, opened
 from mtls_client.context import MTLSContext
@@ -51,9 +52,12 @@ class Refusals:
 
     def found(self, host: str, port: int) -> IdentityRejectedError | None:
         """Ask the server once more; blocks for a few seconds at most."""
+        inner = self._context.inner_for(host)
         with self._lock:
             asked, answer = self._answers.get((host, port), (None, None))
             if asked is None or time.monotonic() - asked > _KEPT:
-                answer = probe(self._context.inner_for(host), host, port, timeout=_TIMEOUT)
+                answer = probe(inner, host, port, timeout=_TIMEOUT)
                 self._answers[host, port] = time.monotonic(), answer
+        if answer is not None:
+            reports.rejected(inner, host, answer)
         return answer
