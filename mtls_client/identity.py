@@ -17,11 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_client._formats import fitness, pairing, reading, writing
 from mtls_client._formats.contents import Certificate, Contents, Key, Secret
@@ -255,9 +251,7 @@ class Identity:
 
     def private_key_pem(self) -> bytes:
         """Return the private key as PEM, **not encrypted**. Keep it in memory."""
-        return self._key_pem or self.private_key.private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-        )
+        return self._key_pem or writing.key_as_pem(self, None)
 
     def save_pem(self, path: str | Path, *, password: str | bytes | None) -> None:
         """Write key, certificate and chain to a file that only its owner may read.

@@ -15,16 +15,21 @@ from cryptography.hazmat.primitives.serialization import (
 if TYPE_CHECKING:
     from mtls_client.identity import Identity
 
-__all__ = ["as_pem", "as_pkcs12"]
+__all__ = ["as_pem", "as_pkcs12", "key_as_pem"]
 
 
 def as_pem(identity: Identity, password: str | bytes | None) -> bytes:
     """Return key, certificate and chain as PEM; the key encrypted if there is a password."""
-    key = identity.private_key.private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, _encryption(password)
-    )
+    key = key_as_pem(identity, password)
     chain = [one.public_bytes(Encoding.PEM) for one in (identity.certificate, *identity.chain)]
     return b"".join([key, *chain])
+
+
+def key_as_pem(identity: Identity, password: str | bytes | None) -> bytes:
+    """Return the key alone as PKCS#8 PEM; encrypted if there is a password."""
+    return identity.private_key.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, _encryption(password)
+    )
 
 
 def as_pkcs12(identity: Identity, password: str | bytes | None, label: str | None) -> bytes:

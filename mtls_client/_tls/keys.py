@@ -134,12 +134,10 @@ def _through_memory(context: ssl.SSLContext, identity: Identity) -> None:
 
 
 def _through_encrypted_file(context: ssl.SSLContext, identity: Identity) -> None:
-    from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
+    from mtls_client._formats import writing
 
     passphrase = secrets.token_hex(32)
-    # 256 random bits need no stretching: one round of the KDF
-    encryption = PrivateFormat.PKCS8.encryption_builder().kdf_rounds(1).build(passphrase.encode())
-    encrypted = identity.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    encrypted = writing.key_as_pem(identity, passphrase)
     with _file(identity.certificate_pem()) as chain, _file(encrypted) as key:
         _load(context, chain, key, passphrase)
 
