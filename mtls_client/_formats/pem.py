@@ -16,7 +16,7 @@ from mtls_client._formats.der import element
 from mtls_client._formats.pkcs12 import check_rounds
 from mtls_client.errors import IdentityFormatError
 
-__all__ = ["read"]
+__all__ = ["certificates", "read"]
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9# ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9# ]+)-----")
@@ -52,6 +52,16 @@ def read(text: bytes, secret: Secret) -> Contents:
             code="truncated",
         )
     return found
+
+
+def certificates(text: bytes) -> Contents:
+    """Read the certificates only.
+
+    Raises:
+        IdentityFormatError: one cannot be read.
+    """
+    blocks = [block[2] for block in _BLOCK.finditer(text) if block[1] in _CERTIFICATES]
+    return Contents(tuple(Certificate(_certificate(body)) for body in blocks))
 
 
 def _read_block(

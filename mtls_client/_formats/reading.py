@@ -19,7 +19,7 @@ from mtls_client._formats.contents import Certificate, Contents, Key, Secret, pa
 from mtls_client._formats.der import element, elements
 from mtls_client.errors import IdentityFormatError
 
-__all__ = ["read"]
+__all__ = ["read", "without_keys"]
 
 _JKS = {b"\xfe\xed\xfe\xed": "JKS", b"\xce\xce\xce\xce": "JCEKS"}
 _BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+=?\s*=?\s*")
@@ -169,3 +169,9 @@ def _damaged(what: str) -> IdentityFormatError:
     return IdentityFormatError(
         f"damaged: {what}", hint="get the file again; copy it in binary mode", code="damaged"
     )
+
+
+def without_keys(data: bytes) -> Contents:
+    """Read the certificates of a PEM file, its keys left unread; nothing for other formats."""
+    text = _decoded(data)
+    return pem.certificates(text) if b"-----BEGIN " in text else Contents()

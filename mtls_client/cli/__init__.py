@@ -1,0 +1,30 @@
+"""The `mtls` command.
+
+`mtls URL …` makes a call with curl's options; `mtls show`, `mtls pins` and `mtls demo` are words.
+The command for a word is imported when the word is said: `mtls show` needs no HTTP client.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import click
+
+__all__ = ["main"]
+
+_WORDS = ("show", "pins", "demo")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit with its code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    word = given.pop(0) if given and given[0] in _WORDS else "call"
+    from mtls_client.cli.failures import exit_code_of
+
+    command: click.Command = importlib.import_module(f"mtls_client.cli.{word}").command
+    name = "mtls" if word == "call" else f"mtls {word}"
+    sys.exit(exit_code_of(lambda: command.main(given, prog_name=name, standalone_mode=False)))

@@ -1,0 +1,54 @@
+"""The rules of the terminal.
+
+* the body goes to standard output, everything else to standard error;
+* colour is for terminals, and NO_COLOR (no-color.org) is honoured;
+* a message is lower-case, has no period at its end, and begins with `mtls:`;
+* nothing is asked unless there is a person to answer.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["asked_password", "complain", "console", "note"]
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a rich console that leaves text as it is."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 200
+    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True, width=width)
+
+
+def complain(message: str, hint: str | None = None) -> None:
+    """Print an error, and what to do about it."""
+    click.secho(f"mtls: {message}", err=True, fg="red" if _coloured() else None)
+    if hint:
+        click.secho(f"hint: {hint}", err=True)
+
+
+def note(message: str) -> None:
+    """Print something worth knowing."""
+    click.secho(f"mtls: {message}", err=True, fg="yellow" if _coloured() else None)
+
+
+def asked_password(what: str) -> str | None:
+    """Ask for a password without showing it; None if nobody is there."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    password: str = click.prompt(f"password for {what}", hide_input=True, err=True)
+    return password
+
+
+def _coloured() -> bool:
+    import os
+
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
