@@ -27,4 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     command: click.Command = importlib.import_module(f"mtls_client.cli.{word}").command
     name = "mtls" if word == "call" else f"mtls {word}"
-    sys.exit(exit_code_of(lambda: command.main(given, prog_name=name, standalone_mode=False)))
+
+    def run() -> None:
+        with command.make_context(name, given) as context:
+            command.invoke(context)
+
+    sys.exit(exit_code_of(run))

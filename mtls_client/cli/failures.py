@@ -42,6 +42,8 @@ def exit_code_of(run: Callable[[], object]) -> int:
         if error.message is not None:
             complain(error.message, error.hint)
         return error.code
+    except click.exceptions.Exit as error:  # after --help and --version
+        return error.exit_code
     except click.ClickException as error:
         complain(error.format_message().rstrip(".").lower(), "mtls --help lists the options")
         return USAGE
@@ -60,7 +62,9 @@ def exit_code_of(run: Callable[[], object]) -> int:
 def network(error: Exception) -> Exit:
     """Return how to end on an error of httpx."""
     if isinstance(error, errors.MTLSError):
-        return Exit(_ours(error), str(error.args[0]), error.hint)
+        code = _ours(error)
+        hint = "give --cert FILE" if code == CERTIFICATE_WANTED else error.hint
+        return Exit(code, str(error.args[0]), hint)
     code = _theirs(error)
     causes = [str(one) for one in _causes(error) if str(one)]
     return Exit(code, f"({code}) {causes[-1] if causes else type(error).__name__}".lower())

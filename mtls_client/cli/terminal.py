@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -30,14 +31,14 @@ def console(*, stderr: bool = False) -> Console:
 
 def complain(message: str, hint: str | None = None) -> None:
     """Print an error, and what to do about it."""
-    click.secho(f"mtls: {message}", err=True, fg="red" if _coloured() else None)
+    _say(f"mtls: {message}", "red")
     if hint:
-        click.secho(f"hint: {hint}", err=True)
+        click.echo(f"hint: {hint}", err=True)
 
 
 def note(message: str) -> None:
     """Print something worth knowing."""
-    click.secho(f"mtls: {message}", err=True, fg="yellow" if _coloured() else None)
+    _say(f"mtls: {message}", "yellow")
 
 
 def asked_password(what: str) -> str | None:
@@ -48,7 +49,6 @@ def asked_password(what: str) -> str | None:
     return password
 
 
-def _coloured() -> bool:
-    import os
-
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+def _say(message: str, colour: str) -> None:
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    click.echo(click.style(message, fg=colour) if coloured else message, err=True)
