@@ -41,14 +41,16 @@ class Watch:
     """What has happened on one connection so far, and the checks.
 
     Attributes:
+        agreed: the server had chosen a cipher suite, so what came later is not about those.
         passed: every check has passed.
         received: the server has answered with at least one byte of content.
         refusal: the server has refused our identity.
     """
 
-    __slots__ = ("begun", "passed", "received", "refusal")
+    __slots__ = ("agreed", "begun", "passed", "received", "refusal")
 
     def __init__(self) -> None:
+        self.agreed = False
         self.passed = False
         self.received = False
         self.refusal: IdentityRejectedError | None = None
@@ -65,12 +67,13 @@ class Watch:
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except OSError as error:
+            self.agreed = connection.cipher() is not None
             if (explained := self.explained(connection, error, shaking=True)) is error:
                 raise
             raise explained from error
         if not self.passed:
             self._check(connection, time.perf_counter() - self.begun)
-            self.passed = True
+            self.passed = self.agreed = True
 
     def ready(self, connection: Connection) -> None:
         """Make sure that content may flow."""
@@ -90,7 +93,7 @@ class Watch:
         elif isinstance(error, ssl.SSLError):
             alert = spoken_alert(error)
             # before a cipher suite is chosen, handshake_failure speaks of cipher suites
-            if alert != "handshake_failure" or connection.cipher() is not None:
+            if alert != "handshake_failure" or self.agreed:
                 explained = self.refusal = refusal(
                     alert, host=host, identity=context.identity, scope=context.scope
                 )

@@ -48,7 +48,7 @@ class Refusals:
         if not connections:
             return False
         last = connections[-1]
-        return not last.watch.received and last.cipher() is not None
+        return last.watch.agreed and not last.watch.received
 
     def found(self, host: str, port: int) -> IdentityRejectedError | None:
         """Ask the server once more; blocks for a few seconds at most."""
