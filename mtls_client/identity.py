@@ -6,39 +6,28 @@ that prints, logs, copies or pickles it sees the key.
 
 from __future__ import annotations
 
-import base64
 import datetime
 import functools
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from mtls_client._formats import fitness, pairing, reading, writing
-from mtls_client._formats.contents import Certificate, Contents, Key, Secret
-from mtls_client._formats.der import spki
+from mtls_client._formats import fitness, keys, names, pairing, parsing, reading, selection, writing
+from mtls_client._formats.contents import Certificate, Contents, Key
+from mtls_client._formats.passwords import Secret
 from mtls_client._os import files
-from mtls_client.errors import (
-    ConfigurationError,
-    IdentityFormatError,
-)
+from mtls_client.errors import ConfigurationError, IdentityFormatError
+from mtls_client.pins import Pin
 
 if TYPE_CHECKING:
-    from mtls_client._formats.contents import Password
+    from mtls_client._formats.passwords import Password
 
-__all__ = ["Identity", "IdentityWarning"]
-
-_KINDS: dict[type, str] = {
-    rsa.RSAPrivateKey: "RSA",
-    ec.EllipticCurvePrivateKey: "EC",
-    ed25519.Ed25519PrivateKey: "Ed25519",
-    ed448.Ed448PrivateKey: "Ed448",
-}
+__all__ = ["Identity", "IdentityWarning", "assembled"]
 
 
 class IdentityWarning(UserWarning):
@@ -51,18 +40,28 @@ class Identity:
     Make one with `from_pem`, `from_pkcs12` or `from_key_pair`, or load it with a source. An
     identity is a source itself.
 
+    Args:
+        certificate: our own certificate, the leaf.
+        key: its private key.
+        chain: further certificates, in any order; those that did not issue it are dropped.
+        key_pem: the key as unencrypted PEM, if somebody has it already.
+
+    Raises:
+        KeyMismatchError: the key does not belong to the certificate.
+        IdentityFormatError: TLS has no use for such a key, or the certificate is malformed.
+
     Attributes:
         certificate: our own certificate, the leaf.
         chain: its issuers in order, the leaf left out; a root is kept if it was given.
         private_key: the private key. Never log it.
-        notes: what was left out when the identity was loaded, and why.
+        notes: what was dropped, and why.
     """
 
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...]
     private_key: PrivateKeyTypes
     notes: tuple[str, ...]
-    _key_pem: bytes | None
+    _key: Key  # not its bytes: not even vars() shows those
 
     def __init__(
         self,
@@ -70,24 +69,25 @@ class Identity:
         key: PrivateKeyTypes,
         *,
         chain: Iterable[x509.Certificate] = (),
-        notes: Iterable[str] = (),
         key_pem: bytes | None = None,
     ) -> None:
-        if not isinstance(key, tuple(_KINDS)):
+        keys.kind(key)
+        try:
+            belong, issuers, notes = pairing.examined(certificate, key, chain)
+        except parsing.UNREADABLE as error:
             raise IdentityFormatError(
-                f"a {type(key).__name__} cannot be used in TLS",
-                hint="use an RSA, EC, Ed25519 or Ed448 key",
-                code="unsupported_key",
-            )
-        if certificate.public_key() != key.public_key():
-            raise pairing.pair_mismatch([certificate], [Key(key)])
-        ordered, dropped = pairing.chain_of(certificate, chain)
+                "damaged: a certificate with a field or extension that cannot be parsed",
+                hint="have it issued again; look at it with: openssl x509 -text",
+                code="damaged",
+            ) from error
+        if not belong:
+            raise pairing.mismatch([certificate], [key])
         self.__dict__.update(
             certificate=certificate,
+            chain=issuers,
             private_key=key,
-            chain=ordered,
-            notes=(*notes, *dropped),
-            _key_pem=key_pem,
+            notes=notes,
+            _key=Key(key, pem=key_pem),
         )
 
     @classmethod
@@ -107,7 +107,7 @@ class Identity:
             IdentityError: see its subclasses and their `code`.
         """
         encoded = data.encode() if isinstance(data, str) else data
-        return cls._of(reading.read(encoded, Secret(password)), select)
+        return assembled(reading.read(encoded, Secret(password)), select)
 
     @classmethod
     def from_pkcs12(
@@ -139,37 +139,21 @@ class Identity:
         Raises:
             IdentityError: see its subclasses and their `code`.
         """
-        secret, contents = Secret(password), Contents()
-        for one in (certificate, *chain):
-            if isinstance(one, bytes):
-                contents += reading.read(one, secret)
-            else:
-                contents += Contents((Certificate(one),))
-        contents += (
-            reading.read(key, secret) if isinstance(key, bytes) else Contents((), (Key(key),))
-        )
-        return cls._of(contents, None)
-
-    @classmethod
-    def _of(cls, contents: Contents, select: str | None) -> Identity:
-        pair = pairing.pair(contents, select)
-        return cls(
-            pair.leaf.value,
-            pair.key.value,
-            chain=pair.chain,
-            notes=pair.dropped,
-            key_pem=pair.key.pem,
-        )
+        secret = Secret(password)
+        found = reading.read(key, secret).keys if isinstance(key, bytes) else (Key(key),)
+        contents = Contents(_certificates(certificate, secret), found)
+        further = [one for given in chain for one in _certificates(given, secret)]
+        return assembled(contents, None, further)
 
     @functools.cached_property
     def subject(self) -> str:
         """The subject, as RFC 4514 writes it."""
-        return self.certificate.subject.rfc4514_string()
+        return names.text(self.certificate.subject)
 
     @functools.cached_property
     def issuer(self) -> str:
         """The issuer, as RFC 4514 writes it."""
-        return self.certificate.issuer.rfc4514_string()
+        return names.text(self.certificate.issuer)
 
     @functools.cached_property
     def serial(self) -> str:
@@ -189,12 +173,12 @@ class Identity:
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the certificate in hex, lower-case, 64 digits."""
-        return hashlib.sha256(self._der).hexdigest()
+        return self.certificate.fingerprint(SHA256()).hex()
 
     @functools.cached_property
     def pin(self) -> str:
         """The pin of the public key: `sha256/<base64>` (RFC 7469 §2.4)."""
-        return f"sha256/{base64.b64encode(hashlib.sha256(spki(self._der)).digest()).decode()}"
+        return str(Pin.of(self.certificate.public_bytes(Encoding.DER)))
 
     @functools.cached_property
     def san_dns(self) -> tuple[str, ...]:
@@ -209,14 +193,12 @@ class Identity:
     @property
     def key_type(self) -> str:
         """`RSA`, `EC`, `Ed25519` or `Ed448`."""
-        key: object = self.private_key
-        return next(name for kind, name in _KINDS.items() if isinstance(key, kind))
+        return keys.kind(self.private_key)
 
     @property
     def key_bits(self) -> int:
         """The size of the key in bits."""
-        fixed = {"Ed25519": 256, "Ed448": 456}.get(self.key_type)
-        return fixed or int(getattr(self.private_key, "key_size", 0))
+        return keys.bits(self.private_key)
 
     @functools.cached_property
     def usable_for_client_auth(self) -> bool:
@@ -251,7 +233,7 @@ class Identity:
 
     def private_key_pem(self) -> bytes:
         """Return the private key as PEM, **not encrypted**. Keep it in memory."""
-        return self._key_pem or writing.key_as_pem(self, None)
+        return self._key.pem or writing.key_as_pem(self, None)
 
     def save_pem(self, path: str | Path, *, password: str | bytes | None) -> None:
         """Write key, certificate and chain to a file that only its owner may read.
@@ -306,10 +288,6 @@ class Identity:
         )
 
     @functools.cached_property
-    def _der(self) -> bytes:
-        return self.certificate.public_bytes(Encoding.DER)
-
-    @functools.cached_property
     def _presented(self) -> bytes:
         # servers have their roots already (RFC 8446 §4.4.2)
         issuers = [one for one in self.chain if one.subject != one.issuer]
@@ -320,3 +298,31 @@ class Identity:
             if isinstance(extension.value, x509.SubjectAlternativeName):
                 return tuple(extension.value.get_values_for_type(kind))
         return ()
+
+
+def assembled(
+    contents: Contents, select: str | None, further: Iterable[Certificate] = ()
+) -> Identity:
+    """Make an identity of what was read.
+
+    Args:
+        contents: certificates and keys, of which one pair is ours.
+        select: which, see `Identity.from_pem`.
+        further: certificates that can be issuers only.
+
+    Raises:
+        IdentityError: see its subclasses and their `code`.
+    """
+    pair = selection.selected(contents, select)
+    return Identity(
+        pair.certificate.value,
+        pair.key.value,
+        chain=[one.value for one in (*contents.certificates, *further)],
+        key_pem=pair.key.pem,
+    )
+
+
+def _certificates(given: x509.Certificate | bytes, secret: Secret) -> tuple[Certificate, ...]:
+    if isinstance(given, bytes):
+        return reading.read(given, secret).certificates
+    return (Certificate(given),)

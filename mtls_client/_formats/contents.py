@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from mtls_client.errors import PasswordError
+from mtls_client._formats.passwords import Secret
+from mtls_client.errors import IdentityFormatError
 
-__all__ = ["Certificate", "Contents", "Key", "Password", "Secret"]
+__all__ = ["Certificate", "Contents", "Key", "Secret"]
 
-Password: TypeAlias = "str | bytes | Path | Callable[[], str | bytes] | None"  # noqa: S105 (a type)
+_MOST_OBJECTS = 1000
+"""Several times the public roots; what sorts and compares them need not be clever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +51,22 @@ class Contents:
     Attributes:
         certificates: in the order of the file.
         keys: in the order of the file.
-        others: what else was there, in words (`certificate request`, `CRL`).
-        exposed: an unencrypted private key was among it.
+        others: what else was there, in words (`certificate request`, `public key`).
+        exposed: a private key was among it that no password protects.
     """
 
     certificates: tuple[Certificate, ...] = ()
     keys: tuple[Key, ...] = ()
     others: tuple[str, ...] = ()
     exposed: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.certificates) + len(self.keys) + len(self.others) > _MOST_OBJECTS:
+            raise IdentityFormatError(
+                f"more than {_MOST_OBJECTS:,} certificates and keys",
+                hint="give a file with one identity and its chain",
+                code="too_many",
+            )
 
     def __add__(self, more: Contents) -> Contents:
         return Contents(
@@ -68,77 +75,3 @@ class Contents:
             self.others + more.others,
             self.exposed or more.exposed,
         )
-
-
-class Secret:
-    """A password, fetched when the first encrypted thing is met, and only once.
-
-    Args:
-        given: the password, a file that holds it (one line break at its end is not part of
-            it), a function that returns it, or None.
-    """
-
-    __slots__ = ("_given", "_known")
-
-    def __init__(self, given: Password) -> None:
-        self._given = given
-        self._known: bytes | None = None
-
-    @property
-    def absent(self) -> bool:
-        """Whether there is no password at all."""
-        return self._given is None
-
-    def reveal(self) -> bytes | None:
-        """Return the password as bytes (UTF-8), or None.
-
-        Raises:
-            PasswordError: its file cannot be read, or the function returned something else.
-        """
-        if self._known is None and self._given is not None:
-            self._known = self._fetched()
-        return self._known
-
-    def wrong(self, what: str) -> PasswordError:
-        """Return the error for a password that does not open something."""
-        hint = "check the password"
-        if (self._known or b"").endswith((b"\n", b" ", b"\r")):
-            hint = (
-                "the password ends with a space or line break: strip it, or give password=Path(…)"
-            )
-        return PasswordError(f"wrong password for {what}", hint=hint, code="password_wrong")
-
-    def _fetched(self) -> bytes:
-        given = self._given
-        if isinstance(given, Path):
-            try:
-                content = given.read_bytes()
-            except OSError as error:
-                raise PasswordError(
-                    f"the password file {given} cannot be read ({error.strerror})",
-                    hint="check the path and who may read it",
-                    code="password_file",
-                ) from error
-            return content.removesuffix(b"\n").removesuffix(b"\r")
-        value = given() if callable(given) else given
-        if isinstance(value, str):
-            return value.encode()
-        if isinstance(value, bytes):
-            return value
-        raise PasswordError(
-            f"a password is a str, bytes, Path or a function that returns one, "
-            f"not {type(value).__name__}",
-            code="password_type",
-        )
-
-    def __repr__(self) -> str:
-        return "<Secret>"
-
-
-def password_needed(what: str) -> PasswordError:
-    """Return the error for something encrypted when no password was given."""
-    return PasswordError(
-        f"{what} is encrypted and no password was given",
-        hint="pass password='…', password=Path('file') or a function that returns it",
-        code="password_needed",
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Element", "elements", "spki"]
+__all__ = ["Element", "element", "elements", "octets", "spki"]
 
 _SEQUENCE = 0x30
 _VERSION = 0xA0
@@ -67,6 +67,19 @@ def elements(data: bytes, start: int, end: int) -> Iterator[Element]:
         found = element(data, start)
         yield found
         start = found.after
+
+
+def octets(data: bytes, string: Element) -> bytes:
+    """Return an OCTET STRING's bytes; BER may have cut it into pieces.
+
+    Raises:
+        ValueError: see `element`.
+    """
+    if not string.tag & 0x20:
+        return data[string.start : string.end]
+    return b"".join(
+        data[piece.start : piece.end] for piece in elements(data, string.start, string.end)
+    )
 
 
 def spki(certificate: bytes) -> bytes:

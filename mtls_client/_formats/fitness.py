@@ -6,6 +6,7 @@ import datetime
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import MD5, SHA1
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -26,13 +27,7 @@ _CLIENT_AUTH = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDE
 
 def for_client_auth(certificate: x509.Certificate) -> bool:
     """Tell whether the usage extensions allow client authentication (RFC 5280 §4.2.1)."""
-    for extension in certificate.extensions:
-        usage = extension.value
-        if isinstance(usage, x509.ExtendedKeyUsage) and not _CLIENT_AUTH.intersection(usage):
-            return False
-        if isinstance(usage, x509.KeyUsage) and not usage.digital_signature:
-            return False
-    return True
+    return _missing_usage(certificate) is None
 
 
 def require(identity: Identity, now: datetime.datetime) -> None:
@@ -41,32 +36,50 @@ def require(identity: Identity, now: datetime.datetime) -> None:
     Raises:
         IdentityError: see `Identity.require_usable`.
     """
+    subject = identity.subject
     if now >= identity.not_after:
         raise IdentityExpiredError(
-            f"the certificate {identity.subject} expired on "
-            f"{identity.not_after:%Y-%m-%d %H:%M} UTC",
+            f"the certificate {subject} expired on {identity.not_after:%Y-%m-%d %H:%M} UTC",
             hint="renew it; if it should still be valid, check this machine's clock",
         )
     if now < identity.not_before:
         raise IdentityNotYetValidError(
-            f"the certificate {identity.subject} is not valid before "
+            f"the certificate {subject} is not valid before "
             f"{identity.not_before:%Y-%m-%d %H:%M} UTC",
             hint=f"check this machine's clock: it says {now:%Y-%m-%d %H:%M} UTC",
         )
-    if not identity.usable_for_client_auth:
+    if missing := _missing_usage(identity.certificate):
         raise IdentityPurposeError(
-            f"the certificate {identity.subject} is not meant for client authentication",
+            f"the certificate {subject} is not meant for client authentication: {missing}",
             hint="ask for one with extended key usage clientAuth and key usage "
             "digitalSignature; is this perhaps a server's certificate?",
         )
     if identity.key_type == "RSA" and identity.key_bits < 2048:
         raise WeakIdentityError(
-            f"the key of {identity.subject} has {identity.key_bits} bits",
+            f"the RSA key of {subject} has {identity.key_bits} bits",
             hint="ask for a certificate with an RSA key of 2048 bits or more, or P-256",
         )
-    if isinstance(identity.certificate.signature_hash_algorithm, (SHA1, MD5)):
+    if weak := _weak_signature(identity.certificate):
         raise WeakIdentityError(
-            f"the certificate {identity.subject} is signed with "
-            f"{identity.certificate.signature_hash_algorithm.name.upper()}",
+            f"the certificate {subject} is signed with {weak}",
             hint="ask for a certificate with a SHA-256 signature",
         )
+
+
+def _missing_usage(certificate: x509.Certificate) -> str | None:
+    """Return what the extensions lack, or None; one that is not there restricts nothing."""
+    for extension in certificate.extensions:
+        usage = extension.value
+        if isinstance(usage, x509.ExtendedKeyUsage) and not _CLIENT_AUTH.intersection(usage):
+            return "its extended key usage lacks clientAuth"
+        if isinstance(usage, x509.KeyUsage) and not usage.digital_signature:
+            return "its key usage lacks digitalSignature"
+    return None
+
+
+def _weak_signature(certificate: x509.Certificate) -> str | None:
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return None  # not known to be weak
+    return algorithm.name.upper() if isinstance(algorithm, (SHA1, MD5)) else None

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-from mtls_client._formats import certificate
-from mtls_client._formats.contents import Certificate, Contents, Key, Secret, password_needed
+from mtls_client._formats import keys, parsing
+from mtls_client._formats.contents import Certificate, Contents, Key
 from mtls_client._formats.der import element
-from mtls_client._formats.pkcs12 import check_rounds
+from mtls_client._formats.passwords import Secret
 from mtls_client.errors import IdentityFormatError
 
-__all__ = ["certificates", "read"]
+__all__ = ["certificates", "is_pem", "read"]
 
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9# ]+)-----(.*?)-----END \1-----", re.DOTALL)
-_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9# ]+)-----")
+_EDGE = re.compile(rb"-----(BEGIN|END) ([A-Z0-9# ]*)")
 _NAME = re.compile(rb"friendlyName: ([^\r\n]+)")
 _CERTIFICATES = (b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE")
+_PKCS7 = (b"PKCS7", b"CMS", b"PKCS #7 SIGNED DATA")
+_PARAMETERS = (b"EC PARAMETERS", b"DH PARAMETERS", b"DSA PARAMETERS")
+_OPENSSH = b"OPENSSH PRIVATE KEY"
 _NAMES = {
     b"X509 CRL": "certificate revocation list",
     b"NEW CERTIFICATE REQUEST": "certificate request",
-    b"OPENSSH PRIVATE KEY": "private key in OpenSSH's format (ssh-keygen -p -m PKCS8 converts it)",
+    _OPENSSH: "private key in OpenSSH's format (ssh-keygen -p -m PKCS8 converts it)",
+    b"PGP PUBLIC KEY BLOCK": "PGP key",
     b"PGP PRIVATE KEY BLOCK": "PGP key",
 }
-_PARAMETERS = (b"EC PARAMETERS", b"DH PARAMETERS", b"DSA PARAMETERS")
+
+
+class _Block(NamedTuple):
+    kind: bytes
+    body: bytes
+    label: str | None
+
+
+def is_pem(text: bytes) -> bool:
+    """Tell whether there is a PEM block in a text, or a half of one."""
+    return b"-----BEGIN " in text or b"-----END " in text
 
 
 def read(text: bytes, secret: Secret) -> Contents:
@@ -38,99 +48,98 @@ def read(text: bytes, secret: Secret) -> Contents:
         IdentityFormatError: a block has no end, or cannot be read.
         PasswordError: the password is wrong, or one is needed.
     """
-    found, after = Contents(), 0
-    for block in _BLOCK.finditer(text):
-        names = _NAME.findall(text, after, block.start())
-        label = names[-1].decode("utf-8", "replace").strip() if names else None
-        found += _read_block(block[1], block[2], block[0], label, secret)
-        after = block.end()
-    opened, closed = len(_BEGIN.findall(text)), len(_BLOCK.findall(text))
-    if opened != closed:
-        raise IdentityFormatError(
-            "truncated: a PEM block has a BEGIN line and no END line",
-            hint="get the file again, whole",
-            code="truncated",
-        )
-    return found
+    ours: list[_Block] = []
+    found = Contents()
+    for block in _blocks(text):
+        if block.kind in _CERTIFICATES:
+            ours.append(block)
+        else:
+            found += _read(block, secret)
+    return _certificates(ours) + found
 
 
 def certificates(text: bytes) -> Contents:
-    """Read the certificates only.
+    """Read the certificates alone.
 
     Raises:
-        IdentityFormatError: one cannot be read.
+        IdentityFormatError: a block has no end, or a certificate cannot be read.
     """
-    blocks = [block[2] for block in _BLOCK.finditer(text) if block[1] in _CERTIFICATES]
-    return Contents(tuple(Certificate(_certificate(body)) for body in blocks))
+    return _certificates([block for block in _blocks(text) if block.kind in _CERTIFICATES])
 
 
-def _read_block(
-    kind: bytes, body: bytes, whole: bytes, label: str | None, secret: Secret
-) -> Contents:
-    if kind in _CERTIFICATES:
-        return Contents((Certificate(_certificate(body), label),))
-    if kind.endswith(b"PRIVATE KEY") and kind != b"OPENSSH PRIVATE KEY":
-        return _key(kind, body, whole, label, secret)
-    if kind in (b"PKCS7", b"CMS", b"PKCS #7 SIGNED DATA"):
-        return _pkcs7(body)
-    if kind in _PARAMETERS:
+def _blocks(text: bytes) -> Iterator[_Block]:
+    opened: re.Match[bytes] | None = None
+    after = 0
+    for edge in _EDGE.finditer(text):
+        if edge[1] == b"BEGIN" and opened is None:
+            opened = edge
+        elif edge[1] == b"END" and opened is not None and edge[2] == opened[2]:
+            names = _NAME.findall(text, after, opened.start())
+            label = names[-1].decode("utf-8", "replace").strip() if names else None
+            yield _Block(edge[2], text[opened.end() : edge.start()].lstrip(b"-"), label)
+            opened, after = None, edge.end()
+        else:
+            raise _truncated()
+    if opened is not None:
+        raise _truncated()
+
+
+def _read(block: _Block, secret: Secret) -> Contents:
+    if block.kind.endswith(b"PRIVATE KEY") and block.kind != _OPENSSH:
+        return _key(block, secret)
+    if block.kind in _PKCS7:
+        try:
+            found = parsing.pkcs7_certificates(_decoded(block))
+        except parsing.UNREADABLE as error:
+            raise _damaged("PKCS#7 block") from error
+        return Contents(tuple(map(Certificate, found)))
+    if block.kind in _PARAMETERS:
         return Contents()
-    return Contents(others=(_NAMES.get(kind) or kind.decode().lower(),))
+    return Contents(others=(_NAMES.get(block.kind) or block.kind.decode().lower(),))
 
 
-def _certificate(body: bytes) -> x509.Certificate:
+def _certificates(blocks: list[_Block]) -> Contents:
     try:
-        der = base64.b64decode(b"".join(body.split()), validate=True)
+        ders = [_decoded(block) for block in blocks]
         # a TRUSTED CERTIFICATE has OpenSSL's own settings behind it
-        return certificate.load(der[: element(der, 0).after])
-    except (ValueError, binascii.Error) as error:
+        found = parsing.certificates([der[: element(der, 0).after] for der in ders])
+    except parsing.UNREADABLE as error:
         raise _damaged("certificate") from error
+    labels = [block.label for block in blocks]
+    return Contents(tuple(map(Certificate, found, labels)))
 
 
-def _key(kind: bytes, body: bytes, whole: bytes, label: str | None, secret: Secret) -> Contents:
-    encrypted = kind == b"ENCRYPTED PRIVATE KEY" or b"Proc-Type: 4,ENCRYPTED" in body
-    password = None
-    if encrypted:
-        if kind == b"ENCRYPTED PRIVATE KEY":
-            _check_rounds(body)
-        password = secret.reveal()
-        if password is None:
-            raise password_needed("the private key")
+def _key(block: _Block, secret: Secret) -> Contents:
+    if b"DEK-Info:" in block.body:
+        lines = b"\n".join(line.strip() for line in block.body.strip().splitlines())
+        pem = _armored(block.kind, lines + b"\n")
+        return Contents(keys=(Key(keys.decrypted_pem(pem, secret), block.label),))
     try:
-        # the check of a whole RSA key takes 36 ms; that it belongs to the certificate is
-        # checked later, and OpenSSL loads it once more
-        key = load_pem_private_key(whole, password, unsafe_skip_rsa_key_validation=True)
-    except UnsupportedAlgorithm as error:
-        raise IdentityFormatError(
-            "a private key of a kind, or encrypted in a way, that is not supported",
-            hint="convert it: openssl pkcs8 -topk8 -in OLD -out NEW; "
-            "use an RSA, EC, Ed25519 or Ed448 key",
-            code="unsupported_key",
-        ) from error
-    except (ValueError, TypeError):
-        # without `from`: nothing of what the parser saw belongs in a message
-        if encrypted:
-            raise secret.wrong("the private key") from None
-        raise _damaged("private key") from None
-    pem = None if encrypted else whole + b"\n"
-    return Contents(keys=(Key(key, label, pem),), exposed=not encrypted)
+        der = _decoded(block)
+    except ValueError:
+        damaged = _damaged("private key")
+    else:
+        if block.kind == b"ENCRYPTED PRIVATE KEY":
+            return Contents(keys=(Key(keys.decrypted(der, secret), block.label),))
+        pem = _armored(block.kind, base64.encodebytes(der))
+        return Contents(keys=(Key(keys.plain(der), block.label, pem),), exposed=True)
+    raise damaged
 
 
-def _check_rounds(body: bytes) -> None:
-    try:
-        check_rounds(base64.b64decode(b"".join(body.split())))
-    except binascii.Error:
-        raise _damaged("private key") from None
+def _decoded(block: _Block) -> bytes:
+    return base64.b64decode(b"".join(block.body.split()), validate=True)
 
 
-def _pkcs7(body: bytes) -> Contents:
-    from cryptography.hazmat.primitives.serialization import pkcs7
+def _armored(kind: bytes, lines: bytes) -> bytes:
+    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (kind, lines, kind)
 
-    try:
-        found = pkcs7.load_der_pkcs7_certificates(base64.b64decode(b"".join(body.split())))
-        return Contents(tuple(Certificate(certificate.sound(one)) for one in found))
-    except (ValueError, binascii.Error, UnsupportedAlgorithm) as error:
-        raise _damaged("PKCS#7 block") from error
+
+def _truncated() -> IdentityFormatError:
+    return IdentityFormatError(
+        "truncated: a PEM block lacks its BEGIN or END line",
+        hint="get the file again, whole",
+        code="truncated",
+    )
 
 
 def _damaged(what: str) -> IdentityFormatError:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 from mtls_client._formats import reading
-from mtls_client._formats.contents import Contents, Password, Secret
+from mtls_client._formats.contents import Contents
+from mtls_client._formats.passwords import Password, Secret
 from mtls_client._os import files
 from mtls_client.errors import IdentityError
-from mtls_client.identity import Identity, IdentityWarning
-
-if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    StrPath: TypeAlias = str | Path
+from mtls_client.identity import Identity, IdentityWarning, assembled
 
 __all__ = ["FileSource"]
+
+_StrPath: TypeAlias = "str | os.PathLike[str]"
 
 
 class FileSource:
@@ -44,17 +44,18 @@ class FileSource:
 
     def __init__(
         self,
-        certificate: StrPath,
-        key: StrPath | None = None,
+        certificate: _StrPath,
+        key: _StrPath | None = None,
         *,
         password: Password = None,
-        chain: StrPath | Iterable[StrPath] | None = None,
+        chain: _StrPath | Iterable[_StrPath] | None = None,
         select: str | None = None,
         strict_permissions: bool = False,
     ) -> None:
-        further = [chain] if isinstance(chain, (str, Path)) else chain or ()
-        named = [certificate, key, *further] if key is not None else [certificate, *further]
-        self._paths = tuple(dict.fromkeys(Path(one) for one in named))
+        further = [chain] if isinstance(chain, (str, os.PathLike)) else chain or ()
+        self._certificate = Path(certificate)
+        self._key = Path(key) if key is not None else None
+        self._chain = tuple(Path(one) for one in further)
         self._password = password
         self._select = select
         self._strict_permissions = strict_permissions
@@ -65,35 +66,46 @@ class FileSource:
         Raises:
             IdentityError: see its subclasses and their `code`; the message names the file.
         """
-        secret, contents = Secret(self._password), Contents()
-        for path in self._paths:
-            contents += self._read(path, secret)
+        secret = Secret(self._password)
+        contents = self._read(self._certificate, secret)
+        if self._key is not None:
+            # what was said decides; what was found helps where the two were given in reverse
+            other = self._read(self._key, secret)
+            contents = Contents(
+                contents.certificates or other.certificates,
+                other.keys or contents.keys,
+                contents.others + other.others,
+            )
+        further = [one for path in self._chain for one in self._read(path, secret).certificates]
         try:
-            return Identity._of(contents, self._select)
+            return assembled(contents, self._select, further)
         except IdentityError as error:
-            raise _at(error, ", ".join(str(path) for path in self._paths)) from error.__cause__
+            raise _at(error, self._certificate, self._key) from error.__cause__
 
     def _read(self, path: Path, secret: Secret) -> Contents:
         data = files.read(path)
         try:
             contents = reading.read(data, secret)
         except IdentityError as error:
-            raise _at(error, str(path)) from error.__cause__
+            raise _at(error, path) from error.__cause__
         if contents.exposed and files.open_to_others(path):
             self._complain(path)
         return contents
 
     def _complain(self, path: Path) -> None:
-        message, hint = f"{path}: others may read this private key", f"chmod 600 {path}"
+        message = f"{path}: the group or others may read this unencrypted private key"
+        hint = f"chmod 600 {shlex.quote(str(path))}"
         if self._strict_permissions:
             raise IdentityError(message, hint=hint, code="key_permissions")
         warnings.warn(f"{message}; {hint}", IdentityWarning, stacklevel=4)
 
     def __repr__(self) -> str:
-        return f"FileSource({', '.join(repr(str(path)) for path in self._paths)})"
+        named = [self._certificate, self._key, *self._chain]
+        return f"FileSource({', '.join(repr(str(path)) for path in named if path)})"
 
 
-def _at(error: IdentityError, where: str) -> IdentityError:
-    """Return the same error with the file in its message and its hint."""
-    hint = error.hint.replace("FILE", where.split(", ")[0]) if error.hint else None
-    return type(error)(f"{where}: {error.args[0]}", hint=hint, code=error.code)
+def _at(error: IdentityError, *paths: Path | None) -> IdentityError:
+    """Return the same error with the files in its message and the first one in its hint."""
+    named = [str(path) for path in paths if path is not None]
+    hint = error.hint.replace("FILE", shlex.quote(named[0])) if error.hint else None
+    return type(error)(f"{', '.join(named)}: {error.args[0]}", hint=hint, code=error.code)

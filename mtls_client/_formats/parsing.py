@@ -1,0 +1,107 @@
+"""cryptography's parsers, made total: a value, a ValueError or an UnsupportedAlgorithm.
+
+cryptography warns about what real files hold (BER from NSS, a serial number of zero), which a
+program that turns warnings into errors would die of; and it raises whatever it likes over what
+hostile files hold. Both end here. The filters of warnings belong to all threads, hence the lock.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    load_der_private_key,
+    load_pem_private_key,
+)
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12KeyAndCertificates
+
+__all__ = [
+    "UNREADABLE",
+    "certificates",
+    "key_from_der",
+    "key_from_pem",
+    "pkcs7_certificates",
+    "pkcs12",
+    "total",
+    "touched",
+]
+
+UNREADABLE = (ValueError, UnsupportedAlgorithm)
+"""All that a function of this file raises."""
+
+_LOCK = threading.Lock()
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def total(parse: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Make a function raise nothing but `UNREADABLE`, and warn of nothing. It must not nest."""
+
+    @functools.wraps(parse)
+    def contained(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with _LOCK, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return parse(*args, **kwargs)
+            except (ValueError, UnsupportedAlgorithm):
+                raise
+            except Exception as error:
+                raise ValueError(type(error).__name__) from error
+
+    return contained
+
+
+@total
+def certificates(ders: Iterable[bytes]) -> list[x509.Certificate]:
+    """Parse certificates, and the fields that make them such."""
+    return [touched(x509.load_der_x509_certificate(der)) for der in ders]
+
+
+def touched(value: x509.Certificate) -> x509.Certificate:
+    """Return a certificate whose fields can be read: cryptography parses them when asked."""
+    _ = value.subject, value.issuer, value.serial_number
+    _ = value.not_valid_before_utc, value.not_valid_after_utc
+    return value
+
+
+@total
+def key_from_der(der: bytes, password: bytes | None) -> PrivateKeyTypes:
+    """Parse a PKCS#8, PKCS#1 or SEC1 key."""
+    # the check of a whole RSA key takes 36 ms; that the key belongs to the certificate is
+    # checked later, and OpenSSL loads it once more
+    return load_der_private_key(der, password, unsafe_skip_rsa_key_validation=True)
+
+
+@total
+def key_from_pem(pem: bytes, password: bytes) -> PrivateKeyTypes:
+    """Parse a key that PEM itself encrypts (RFC 1421), as OpenSSL did before PKCS#8."""
+    return load_pem_private_key(pem, password, unsafe_skip_rsa_key_validation=True)
+
+
+@total
+def pkcs7_certificates(der: bytes) -> list[x509.Certificate]:
+    """Parse the certificates of a PKCS#7 SignedData (RFC 2315 §9.1)."""
+    from cryptography.hazmat.primitives.serialization import pkcs7
+
+    return [touched(one) for one in pkcs7.load_der_pkcs7_certificates(der)]
+
+
+@total
+def pkcs12(data: bytes, password: bytes | None) -> PKCS12KeyAndCertificates:
+    """Open a PKCS#12 file."""
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    bundle = pkcs12.load_pkcs12(data, password)
+    for one in (bundle.cert, *bundle.additional_certs):
+        if one is not None:
+            touched(one.certificate)
+    return bundle
