@@ -436,18 +436,39 @@ def test_wrong_arguments_are_told_at_once(identity: Identity) -> None:
         MTLSContext({"a.example": identity}, hosts=["a.example"])
 
 
-def test_contexts_with_equal_roots_share_one_store(identity: Identity, other_ca: CA) -> None:
-    """By address of the X509_STORE where it can be shared; otherwise each has its own copy."""
+def test_contexts_with_equal_roots_parse_them_once(
+    identity: Identity, other_ca: CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mtls_client._tls import anchors
 
-    trust = Trust.from_pem(other_ca.pem)
-    first = MTLSContext(identity, trust=trust).inner_for("localhost")
-    second = MTLSContext(identity, trust=Trust.from_pem(other_ca.pem)).inner_for("localhost")
-    assert first.store is second.store
-    assert len(anchors._stores) >= 1
-    del first, second
+    loads: list[Trust] = []
+    load = anchors._load
+    monkeypatch.setattr(anchors, "_load", lambda c, trust: (loads.append(trust), load(c, trust)))
+    first = MTLSContext(identity, trust=Trust.from_pem(other_ca.pem))
+    second = MTLSContext(None, trust=Trust.from_pem(other_ca.pem))
+    assert len(loads) == 1
+    del first
     gc.collect()
-    assert (trust.anchors, ()) not in anchors._stores
+    third = MTLSContext(None, trust=Trust.from_pem(other_ca.pem))
+    assert len(loads) == 1
+    roots = [context.get_ca_certs(binary_form=True) for context in (second, third)]
+    assert roots[0] == roots[1] != []
+    del second, third
+    gc.collect()
+    MTLSContext(None, trust=Trust.from_pem(other_ca.pem))
+    assert len(loads) == 2
+
+
+def test_a_store_that_cannot_be_shared_is_loaded_again(
+    server: Server, identity: Identity, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other Pythons, and other builds of OpenSSL, have no known layout."""
+    from mtls_client._tls import anchors
+
+    monkeypatch.setattr(anchors, "_set_store", lambda: None)
+    kept = [MTLSContext(identity, trust=trust) for _ in range(2)]
+    for context in kept:
+        assert b"client" in with_http_client(context, server)
 
 
 def test_objects_and_sockets_are_the_checked_kinds(identity: Identity) -> None:

@@ -29,29 +29,30 @@ __all__ = ["anchor"]
 _Key: TypeAlias = tuple[Anchors, tuple[bytes, ...]]
 
 _lock = threading.Lock()
-_stores: weakref.WeakValueDictionary[_Key, ssl.SSLContext] = weakref.WeakValueDictionary()
+_private: weakref.WeakValueDictionary[_Key, ssl.SSLContext] = weakref.WeakValueDictionary()
 _public: dict[_Key, ssl.SSLContext] = {}
 
 
-def anchor(context: ssl.SSLContext, trust: Trust) -> ssl.SSLContext:
+def anchor(context: ssl.SSLContext, trust: Trust) -> None:
     """Give a new context the roots and CRLs of a trust.
 
-    Returns:
-        The context whose store is shared; keep it alive as long as `context`, so that the
-        next one with equal roots finds it.
+    The store of private roots lives as long as a context that has it; that of public ones, once
+    loaded, as long as the process.
     """
     key = (trust.anchors, trust.crls)
     with _lock:
-        store = _stores.get(key)
-        if store is None:
-            store = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            _load(store, trust)
-            _stores[key] = store
-            if trust.anchors.public and not trust.anchors.certificates and not trust.crls:
-                _public[key] = store
-    if not _share(store, context):
-        _load(context, trust)
-    return store
+        source = _public.get(key) or _private.get(key)
+        if source is None and trust.anchors.public:
+            source = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            _load(source, trust)
+            if trust.anchors.certificates or trust.crls:
+                _private[key] = source
+            else:
+                _public[key] = source
+        if source is None or not _share(source, context):
+            _load(context, trust)
+        if key not in _public:
+            _private[key] = context
 
 
 def _load(context: ssl.SSLContext, trust: Trust) -> None:

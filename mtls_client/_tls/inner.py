@@ -35,7 +35,6 @@ class InnerContext(ssl.SSLContext):
     observers: tuple[Observer, ...]
     scope: tuple[str, ...]
     alpn: tuple[str, ...]
-    store: ssl.SSLContext
 
 
 def build(
@@ -67,7 +66,7 @@ def build(
     if trust.verified:
         context.hostname_checks_common_name = False
         context.verify_flags = _verify_flags(trust)
-        context.store = anchor(context, trust)
+        anchor(context, trust)
     else:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

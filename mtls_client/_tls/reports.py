@@ -94,5 +94,8 @@ def _about(context: InnerContext, host: str | None) -> dict[str, Any]:
 def _port(connection: Connection) -> int | None:
     if not isinstance(connection, ssl.SSLSocket):
         return None  # two buffers know no address
-    address = connection.getpeername()
+    try:
+        address = connection.getpeername()
+    except OSError:  # the server has hung up already
+        return None
     return address[1] if isinstance(address, tuple) else None

@@ -108,11 +108,12 @@ class MTLSAdapter(HTTPAdapter):
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[Any, Any]:
         """Choose the pool: one for the identity, another one for redirects that went astray."""
-        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        # not requests' own keywords: a bundle in them is read at every connection
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         hop = request.hooks.get(HOP)
         astray = isinstance(hop, Hop) and hop.astray
         context = self._stray() if astray else self._context
-        return host, {**pool, "ssl_context": context}
+        return host, {"ssl_context": context}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Do nothing: the context knows what to verify, and a pool is shared by requests."""
