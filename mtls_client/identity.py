@@ -106,7 +106,7 @@ class Identity:
         Raises:
             IdentityError: see its subclasses and their `code`.
         """
-        encoded = data.encode() if isinstance(data, str) else data
+        encoded = data.encode("utf-8", "replace") if isinstance(data, str) else data
         return assembled(reading.read(encoded, Secret(password)), select)
 
     @classmethod
@@ -158,7 +158,7 @@ class Identity:
     @functools.cached_property
     def serial(self) -> str:
         """The serial number in hex."""
-        return f"{self.certificate.serial_number:x}"
+        return parsing.serial(self.certificate)
 
     @functools.cached_property
     def not_before(self) -> datetime.datetime:
@@ -243,6 +243,7 @@ class Identity:
             password: encrypts the key; None writes it as it is.
 
         Raises:
+            ConfigurationError: the password is empty or too long.
             OSError: the file cannot be written; an old one is still there.
         """
         files.replace(Path(path), writing.as_pem(self, password))
@@ -258,6 +259,7 @@ class Identity:
             label: the friendly name.
 
         Raises:
+            ConfigurationError: the password is empty or too long.
             OSError: the file cannot be written; an old one is still there.
         """
         files.replace(Path(path), writing.as_pkcs12(self, password, label))

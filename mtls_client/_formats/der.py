@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Element", "element", "elements", "octets", "spki"]
+__all__ = ["Element", "element", "elements", "octets", "sequence", "spki"]
 
 _SEQUENCE = 0x30
 _VERSION = 0xA0
@@ -67,6 +67,18 @@ def elements(data: bytes, start: int, end: int) -> Iterator[Element]:
         found = element(data, start)
         yield found
         start = found.after
+
+
+def sequence(data: bytes, at: int = 0) -> list[Element]:
+    """Return the elements of a SEQUENCE.
+
+    Raises:
+        ValueError: it is something else; and see `element`.
+    """
+    whole = element(data, at)
+    if whole.tag != _SEQUENCE:
+        raise ValueError("not a SEQUENCE")
+    return list(elements(data, whole.start, whole.end))
 
 
 def octets(data: bytes, string: Element) -> bytes:

@@ -6,10 +6,10 @@ import datetime
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import MD5, SHA1
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from mtls_client._formats import parsing
 from mtls_client.errors import (
     IdentityExpiredError,
     IdentityNotYetValidError,
@@ -79,7 +79,7 @@ def _missing_usage(certificate: x509.Certificate) -> str | None:
 
 def _weak_signature(certificate: x509.Certificate) -> str | None:
     try:
-        algorithm = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
+        algorithm = parsing.signature_hash(certificate)
+    except parsing.UNREADABLE:
         return None  # not known to be weak
     return algorithm.name.upper() if isinstance(algorithm, (SHA1, MD5)) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -19,8 +21,11 @@ _KINDS: dict[type, str] = {
     ed448.Ed448PrivateKey: "Ed448",
 }
 _WHAT = "the private key"
-# what OpenSSL ever wrote that cryptography reads
-_PEM_CIPHERS = (b"AES-128-CBC", b"AES-192-CBC", b"AES-256-CBC", b"DES-EDE3-CBC")
+_CONVERT = "openssl pkey -provider legacy -provider default -in FILE -aes256 -out NEW.key"
+# what cryptography reads of all that OpenSSL writes; a short initialisation vector makes it panic
+_PEM_CIPHER = re.compile(
+    rb"DEK-Info: (?:AES-(?:128|256)-CBC,[0-9A-Fa-f]{32}|DES-EDE3-CBC,[0-9A-Fa-f]{16})\n"
+)
 
 
 def kind(key: object) -> str:
@@ -73,8 +78,8 @@ def decrypted(der: bytes, secret: Secret) -> PrivateKeyTypes:
         PasswordError: the password is wrong, or one is needed.
     """
     secret.spend(protection.rounds(der))
-    protection.refuse_disabled(der, _WHAT)
-    protection.refuse_unknown(der, _WHAT)
+    protection.refuse_disabled(der, _WHAT, _CONVERT)
+    protection.refuse_unknown(der, _WHAT, _CONVERT)
     try:
         return secret.unlock(_WHAT, lambda password: parsing.key_from_der(der, password))
     except UnsupportedAlgorithm as error:
@@ -88,8 +93,8 @@ def decrypted_pem(pem: bytes, secret: Secret) -> PrivateKeyTypes:
         IdentityFormatError: it cannot be read, with whatever password.
         PasswordError: the password is wrong, or one is needed.
     """
-    if not any(b"DEK-Info: " + cipher in pem for cipher in _PEM_CIPHERS):
-        raise protection.unsupported(_WHAT)
+    if not _PEM_CIPHER.search(pem):
+        raise protection.unsupported(_WHAT, _CONVERT)
     try:
         return secret.unlock(_WHAT, lambda password: parsing.key_from_pem(pem, password or b""))
     except UnsupportedAlgorithm as error:

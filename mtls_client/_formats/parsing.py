@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
@@ -31,6 +32,8 @@ __all__ = [
     "key_from_pem",
     "pkcs7_certificates",
     "pkcs12",
+    "serial",
+    "signature_hash",
     "total",
     "touched",
 ]
@@ -52,9 +55,9 @@ def total(parse: Callable[_P, _T]) -> Callable[_P, _T]:
             warnings.simplefilter("ignore")
             try:
                 return parse(*args, **kwargs)
-            except (ValueError, UnsupportedAlgorithm):
+            except (*UNREADABLE, KeyboardInterrupt, SystemExit):
                 raise
-            except Exception as error:
+            except BaseException as error:  # a panic in Rust is no Exception
                 raise ValueError(type(error).__name__) from error
 
     return contained
@@ -71,6 +74,18 @@ def touched(value: x509.Certificate) -> x509.Certificate:
     _ = value.subject, value.issuer, value.serial_number
     _ = value.not_valid_before_utc, value.not_valid_after_utc
     return value
+
+
+@total
+def serial(value: x509.Certificate) -> str:
+    """Return a serial number in hex, also one that RFC 5280 §4.1.2.2 forbids."""
+    return f"{value.serial_number:x}"
+
+
+@total
+def signature_hash(value: x509.Certificate) -> hashes.HashAlgorithm | None:
+    """Return the hash of a certificate's signature, None for a signature without one."""
+    return value.signature_hash_algorithm
 
 
 @total

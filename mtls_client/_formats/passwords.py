@@ -80,7 +80,7 @@ class Secret:
                 hint="pass password='…', password=Path('file') or a function that returns it",
                 code="password_needed",
             )
-        hint = "check the password"
+        hint = "check the password; a damaged file looks the same"
         if password != password.strip():
             try:
                 attempt(password.strip())

@@ -13,16 +13,18 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from mtls_client._formats import parsing, protection
 from mtls_client._formats.contents import Certificate, Contents, Key
-from mtls_client._formats.der import Element, element, elements, octets
+from mtls_client._formats.der import Element, element, elements, octets, sequence
 from mtls_client._formats.passwords import Secret
 from mtls_client.errors import IdentityFormatError
 
 __all__ = ["read"]
 
 _WHAT = "the PKCS#12 file"
+_CONVERT = "openssl pkcs12 -legacy -in FILE -aes256 -out NEW.pem"
 _DATA = bytes.fromhex("2a864886f70d010701")
 _KEY = bytes.fromhex("2a864886f70d010c0a0101")
 _SHROUDED_KEY = bytes.fromhex("2a864886f70d010c0a0102")
+_ROUNDS_PER_BAG = 10_000  # what it costs beside its rounds; so a thousand at most
 _FRIENDLY_NAME = bytes.fromhex("2a864886f70d010914")
 
 
@@ -63,16 +65,16 @@ def read(data: bytes, secret: Secret) -> Contents:
             hint="get the file again; copy it in binary mode",
             code="damaged",
         ) from error
-    secret.spend(layout.mac_rounds)
+    secret.spend(layout.mac_rounds + _ROUNDS_PER_BAG * len(bags))
     for part in layout.safes + layout.sealed:
         secret.spend(protection.rounds(part))
-        protection.refuse_disabled(part, _WHAT)
+        protection.refuse_disabled(part, _WHAT, _CONVERT)
     try:
         bundle, password = secret.unlock(
             _WHAT, lambda candidate: (parsing.pkcs12(data, candidate), candidate), blank=True
         )
     except UnsupportedAlgorithm as error:
-        raise protection.unsupported(_WHAT) from error
+        raise protection.unsupported(_WHAT, _CONVERT) from error
     own = [bundle.cert] if bundle.cert else []
     certificates = [
         Certificate(one.certificate, _text(one.friendly_name))
@@ -104,12 +106,10 @@ def _same(one: PrivateKeyTypes, other: PrivateKeyTypes) -> bool:
 
 def _layout(data: bytes) -> _Layout:
     """Take a PFX apart (RFC 7292 §4)."""
-    pfx = element(data, 0)
-    _version, authenticated, *mac = elements(data, pfx.start, pfx.end)
+    _version, authenticated, *mac = sequence(data)
     layout = _Layout([], [], _mac_rounds(data, mac[0]) if mac else 0)
     content = _content(data, authenticated)
-    outer = element(content, 0)
-    for info in elements(content, outer.start, outer.end):
+    for info in sequence(content):
         kind = element(content, info.start)
         if content[kind.start : kind.end] == _DATA:
             layout.safes.append(_content(content, info))
@@ -131,8 +131,7 @@ def _mac_rounds(data: bytes, mac: Element) -> int:
 
 def _key_bags(safe: bytes) -> Iterator[_Bag]:
     """Return each key of a SafeContents, with its friendly name."""
-    outer = element(safe, 0)
-    for bag in elements(safe, outer.start, outer.end):
+    for bag in sequence(safe):
         kind, value, *attributes = elements(safe, bag.start, bag.end)
         identifier = safe[kind.start : kind.end]
         if identifier in (_KEY, _SHROUDED_KEY):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from mtls_client._formats.der import element, elements
+from mtls_client._formats.der import element, sequence
 from mtls_client.errors import IdentityFormatError
 
 __all__ = ["refuse_disabled", "refuse_unknown", "rounds", "unsupported"]
@@ -21,6 +21,8 @@ _PKCS5 = bytes.fromhex("2a864886f70d0105")  # pkcs-5, RFC 8018 appendix C
 _PBES2 = _PKCS5 + b"\x0d"
 _SCRYPT = bytes.fromhex("2b06010401da47040b")  # RFC 7914 §7
 
+_DES = bytes.fromhex("2b0e030207")
+
 _OLD = {  # OpenSSL has these in its legacy provider only, which may be switched off
     _PKCS12 + b"\x01": "RC4-128",
     _PKCS12 + b"\x02": "RC4-40",
@@ -28,9 +30,10 @@ _OLD = {  # OpenSSL has these in its legacy provider only, which may be switched
     _PKCS12 + b"\x06": "RC2-40",
     _PKCS5 + b"\x03": "DES",
     bytes.fromhex("2a864886f70d0302"): "RC2",
+    _DES: "DES",
 }
 _KNOWN = {
-    *_OLD,
+    *(_OLD.keys() - {_DES}),
     _PKCS12 + b"\x03",  # 3DES
     bytes.fromhex("2a864886f70d0307"),  # 3DES
     bytes.fromhex("608648016503040102"),  # AES-128-CBC
@@ -52,8 +55,13 @@ def rounds(data: bytes) -> int:
     return total
 
 
-def refuse_disabled(data: bytes, what: str) -> None:
+def refuse_disabled(data: bytes, what: str, convert: str) -> None:
     """Raise an error if this OpenSSL has switched off what something is encrypted with.
+
+    Args:
+        data: what is encrypted.
+        what: its name.
+        convert: the command that encrypts it anew.
 
     Raises:
         IdentityFormatError: no password will open it.
@@ -62,29 +70,30 @@ def refuse_disabled(data: bytes, what: str) -> None:
         if identifier in _OLD and not _old_ciphers_work():
             raise IdentityFormatError(
                 f"{what} is encrypted with {_OLD[identifier]}, which this OpenSSL has disabled",
-                hint="convert it where the legacy provider is on: openssl pkcs12 -legacy -in FILE "
-                "-nodes | openssl pkcs12 -export -out NEW.p12; or unset "
+                hint=f"convert it where that is on: {convert}; or unset "
                 "CRYPTOGRAPHY_OPENSSL_NO_LEGACY",
                 code="legacy_cipher",
             )
 
 
-def refuse_unknown(data: bytes, what: str) -> None:
+def refuse_unknown(data: bytes, what: str, convert: str) -> None:
     """Raise an error if something is encrypted in a way that cryptography cannot read.
+
+    The arguments are those of `refuse_disabled`.
 
     Raises:
         IdentityFormatError: no password will open it.
     """
     for identifier in _ciphers(data):
         if identifier not in _KNOWN:
-            raise unsupported(what)
+            raise unsupported(what, convert)
 
 
-def unsupported(what: str) -> IdentityFormatError:
-    """Return the error for a cipher that is not in use anywhere else."""
+def unsupported(what: str, convert: str) -> IdentityFormatError:
+    """Return the error for a cipher that is hardly in use anywhere."""
     return IdentityFormatError(
         f"{what} is encrypted with a cipher that this library cannot read",
-        hint="convert it: openssl pkey -in FILE -aes256 -out NEW.key",
+        hint=f"convert it: {convert}",
         code="unsupported_cipher",
     )
 
@@ -103,8 +112,7 @@ def _ciphers(data: bytes) -> Iterator[bytes]:
 def _scheme(data: bytes, at: int) -> Iterator[bytes]:
     """Return the cipher of PBES2's parameters (RFC 8018 appendix A.4)."""
     try:
-        parameters = element(data, at)
-        _derivation, scheme = elements(data, parameters.start, parameters.end)
+        _derivation, scheme = sequence(data, at)
         identifier = element(data, scheme.start)
     except ValueError:
         return
@@ -115,8 +123,7 @@ def _parameters(data: bytes, prefix: bytes, suffix: int) -> Iterator[list[int]]:
     """Return the integers after the salt in the parameters of each algorithm."""
     for at in _places(data, prefix):
         try:
-            sequence = element(data, at + len(prefix) + suffix)
-            _salt, *rest = elements(data, sequence.start, sequence.end)
+            _salt, *rest = sequence(data, at + len(prefix) + suffix)
         except ValueError:
             continue
         numbers = [

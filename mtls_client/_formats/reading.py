@@ -11,7 +11,7 @@ import binascii
 
 from mtls_client._formats import keys, parsing, pem, pkcs12
 from mtls_client._formats.contents import Certificate, Contents, Key
-from mtls_client._formats.der import element, elements
+from mtls_client._formats.der import element, elements, sequence
 from mtls_client._formats.passwords import Secret
 from mtls_client.errors import IdentityFormatError
 
@@ -93,8 +93,7 @@ def _read_der(data: bytes, secret: Secret) -> Contents:
     found, at = Contents(), 0
     while data[at : at + 1] == b"\x30":
         try:
-            whole = element(data, at)
-            inner = list(elements(data, whole.start, whole.end))
+            inner, after = sequence(data, at), element(data, at).after
         except ValueError as error:
             raise IdentityFormatError(
                 "truncated: the binary data ends too early",
@@ -103,8 +102,8 @@ def _read_der(data: bytes, secret: Secret) -> Contents:
             ) from error
         tags = [one.tag for one in inner]
         first = data[inner[0].start : inner[0].end] if inner else b""
-        found += _read_element(data[at : whole.after], tags, first, secret)
-        at = whole.after
+        found += _read_element(data[at:after], tags, first, secret)
+        at = after
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
-from mtls_client._formats import fitness, names
+from mtls_client._formats import fitness, names, parsing
 from mtls_client._formats.contents import Contents
 from mtls_client._formats.pairing import Pair, pairs
 from mtls_client.errors import AmbiguousIdentityError, IdentityNotFoundError
@@ -71,7 +71,7 @@ def _line(pair: Pair) -> str:
     value, label = pair.certificate.value, pair.certificate.label or pair.key.label
     return (
         f"\n    {_fingerprint(pair)}  {names.text(value.subject)}, "
-        f"serial {value.serial_number:x}, until {value.not_valid_after_utc:%Y-%m-%d}"
+        f"serial {parsing.serial(value)}, until {value.not_valid_after_utc:%Y-%m-%d}"
         + (f", label {label!r}" if label else "")
     )
 

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from mtls_client.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from mtls_client.identity import Identity
 
@@ -44,6 +46,13 @@ def as_pkcs12(identity: Identity, password: str | bytes | None, label: str | Non
 
 
 def _encryption(password: str | bytes | None) -> KeySerializationEncryption:
-    if not password:
+    if password is None:
         return NoEncryption()
-    return BestAvailableEncryption(password.encode() if isinstance(password, str) else password)
+    encoded = password.encode() if isinstance(password, str) else password
+    if not 0 < len(encoded) < 1024:
+        raise ConfigurationError(
+            "a password to encrypt with has 1 to 1023 bytes",
+            hint="write password=None to write the key unencrypted",
+            code="password_length",
+        )
+    return BestAvailableEncryption(encoded)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import stat
 import tempfile
 from pathlib import Path
@@ -42,7 +43,7 @@ def read(path: Path) -> bytes:
     except OSError as error:
         raise IdentityError(
             f"{path}: cannot be read ({error.strerror})",
-            hint=f"look who may read it: ls -l {path}",
+            hint=f"look who may read it: ls -l {shlex.quote(str(path))}",
             code="identity_unreadable",
         ) from error
     if len(data) > LARGEST:
