@@ -119,10 +119,12 @@ def new_connection(url: str) -> Iterator[Ratio]:
 
     def shake(context: ssl.SSLContext) -> Callable[[], object]:
         def run() -> bytes:
-            with socket.create_connection(("localhost", port)) as plain:
-                with context.wrap_socket(plain, server_hostname="localhost") as connection:
-                    connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-                    return connection.recv(4096)
+            with (
+                socket.create_connection(("localhost", port)) as plain,
+                context.wrap_socket(plain, server_hostname="localhost") as connection,
+            ):
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                return connection.recv(4096)
 
         return run
 
@@ -202,7 +204,8 @@ def many_clients(count: int = 1000) -> Iterator[str]:
             if number == 0
             else f"{ours[1] / 2**20:.0f} MiB / {theirs[1] / 2**20:.0f} MiB"
         )
-        yield f"{mark} {f'{count} clients with system trust, {name}':<58} ratio {ratio:6.3f}  budget 0.05   {scale}"
+        title = f"{count} clients with system trust, {name}"
+        yield f"{mark} {title:<58} ratio {ratio:6.3f}  budget 0.05   {scale}"
 
 
 def importing() -> Iterator[str]:

@@ -1,0 +1,28 @@
+"""Say whose certificate was refused, and by whom: python examples/told_why.py URL CERT CA."""
+
+from __future__ import annotations
+
+import sys
+
+import mtls_client as mtls
+
+
+def main(url: str, certificate: str, ca: str) -> int:
+    try:
+        with mtls.Client(mtls.FileSource(certificate), trust=mtls.Trust.from_file(ca)) as client:
+            client.get(url)
+    except mtls.IdentityError as error:
+        print("our certificate cannot be used:", error)
+    except mtls.IdentityRejectedError as error:
+        sure = "certainly" if error.certain else "probably"
+        print(f"the server refused our certificate, {sure} because it is {error.reason}:", error)
+    except mtls.TrustError as error:
+        print("we refused the server:", error)
+    else:
+        print("accepted")
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))
