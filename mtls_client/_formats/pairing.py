@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mtls_client._formats import chain, names, parsing
+from mtls_client._formats import chain, keys, names, parsing
 from mtls_client._formats.contents import Certificate, Contents, Key
 from mtls_client.errors import IdentityError, IdentityNotFoundError, KeyMismatchError
 from mtls_client.pins import Pin
@@ -68,10 +68,10 @@ def examined(
 
 
 def mismatch(
-    certificates: Sequence[x509.Certificate], keys: Sequence[PrivateKeyTypes]
+    certificates: Sequence[x509.Certificate], private: Sequence[PrivateKeyTypes]
 ) -> KeyMismatchError:
     """Return the error that names the public keys of both sides, by their pins."""
-    ours = ", ".join(str(_pin(key)) for key in keys)
+    ours = ", ".join(str(_pin(key)) for key in private)
     theirs = ", ".join(
         f"{names.text(one.subject)} has {Pin.of(one.public_bytes(Encoding.DER))}"
         for one in certificates
@@ -96,6 +96,8 @@ def _pin(key: PrivateKeyTypes) -> Pin:
 
 
 def _none(contents: Contents) -> IdentityError:
+    for key in contents.keys:
+        keys.kind(key.value)  # rather than that it does not belong to the certificate
     if contents.certificates and contents.keys:
         return mismatch(
             [one.value for one in contents.certificates[:4]],

@@ -111,8 +111,7 @@ def _certificates(blocks: list[_Block]) -> Contents:
 
 def _key(block: _Block, secret: Secret) -> Contents:
     if b"DEK-Info:" in block.body:
-        lines = b"\n".join(line.strip() for line in block.body.strip().splitlines())
-        pem = _armored(block.kind, lines + b"\n")
+        pem = _armored(block.kind, [line.strip() for line in block.body.strip().splitlines()])
         return Contents(keys=(Key(keys.decrypted_pem(pem, secret), block.label),))
     try:
         der = _decoded(block)
@@ -121,7 +120,9 @@ def _key(block: _Block, secret: Secret) -> Contents:
     else:
         if block.kind == b"ENCRYPTED PRIVATE KEY":
             return Contents(keys=(Key(keys.decrypted(der, secret), block.label),))
-        pem = _armored(block.kind, base64.encodebytes(der))
+        encoded = base64.b64encode(der)
+        lines = [encoded[at : at + 64] for at in range(0, len(encoded), 64)]
+        pem = _armored(block.kind, lines)
         return Contents(keys=(Key(keys.plain(der), block.label, pem),), exposed=True)
     raise damaged
 
@@ -130,8 +131,8 @@ def _decoded(block: _Block) -> bytes:
     return base64.b64decode(b"".join(block.body.split()), validate=True)
 
 
-def _armored(kind: bytes, lines: bytes) -> bytes:
-    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (kind, lines, kind)
+def _armored(kind: bytes, lines: list[bytes]) -> bytes:
+    return b"-----BEGIN %b-----\n%b\n-----END %b-----\n" % (kind, b"\n".join(lines), kind)
 
 
 def _truncated() -> IdentityFormatError:
