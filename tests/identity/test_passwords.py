@@ -97,7 +97,7 @@ def test_a_line_break_too_many_is_pointed_out_and_not_forgiven(extra: str, locke
 
 
 def test_a_password_file_that_is_not_there(locked: bytes, tmp_path: Path) -> None:
-    with pytest.raises(mtls.PasswordError, match="password file .* no such file") as caught:
+    with pytest.raises(mtls.PasswordError, match=r"password file .* no such file") as caught:
         Identity.from_pem(locked, password=tmp_path / "nowhere")
     assert caught.value.code == "password_file"
 
