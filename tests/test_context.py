@@ -263,6 +263,25 @@ def test_every_attribute_of_ssl_context_is_decided_about() -> None:
     assert undecided == set()
 
 
+def test_the_context_of_a_connection_is_sealed(
+    server: Server, identity: Identity, trust: Trust
+) -> None:
+    """It is shared: a library that changes it would change every other connection's."""
+    context = MTLSContext(identity, trust=trust)
+    with socket.create_connection(("localhost", server.port), timeout=10) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as connection:
+            inner = connection.context
+            with pytest.raises(mtls.ConfigurationError):
+                inner.check_hostname = False
+            with pytest.raises(mtls.ConfigurationError):
+                inner.verify_mode = ssl.CERT_NONE
+            with pytest.raises(mtls.ConfigurationError):
+                inner.load_verify_locations("ca.pem")
+            with pytest.raises(mtls.ConfigurationError):
+                inner.load_cert_chain("client.pem")
+            assert inner.verify_mode is ssl.CERT_REQUIRED
+
+
 def test_a_library_that_goes_round_the_facade_fails_closed(
     server: Server, identity: Identity, trust: Trust
 ) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import ssl
+import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -19,6 +22,14 @@ from tests.clients import KINDS, fetch
 from tests.proxy import Proxy
 
 all_kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def hop(url: str, previous: Hop | None = None) -> Hop:
+    """Return the hop to a URL, by way of both libraries' notions of a URL."""
+    parts, parsed = urlsplit(url), httpx.URL(url)
+    first = Hop.to(parts.scheme, parts.hostname or "", parts.port, previous)
+    assert first == Hop.to(parsed.scheme, parsed.raw_host, parsed.port, previous)
+    return first
 
 
 def subjects(server: Server) -> list[str | None]:
@@ -97,6 +108,41 @@ def test_a_connection_that_showed_the_identity_is_not_used_for_a_stray_redirect(
     ]
 
 
+class _Plain(http.server.BaseHTTPRequestHandler):
+    """Redirects everything to the URL in its query, over plain http."""
+
+    def do_GET(self) -> None:
+        self.send_response(302)
+        self.send_header("Location", self.path.partition("?")[2])
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+
+@all_kinds
+def test_a_hop_over_plain_http_does_not_launder_the_chain(
+    kind: str, redirecting: Server, identity: Identity, trust: Trust
+) -> None:
+    """Anybody on the way of the plain hop could aim our authenticated call."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Plain) as plain:
+        thread = threading.Thread(target=plain.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        back = f"http://localhost:{plain.server_port}/?{redirecting.url}/home"
+        fetch(kind, identity, f"{redirecting.url}/to?{back}", trust=trust)
+        plain.shutdown()
+        thread.join(5)
+    assert subjects(redirecting) == ["client", None]
+
+
+def test_a_redirect_to_an_impossible_port_is_an_invalid_url(
+    redirecting: Server, identity: Identity, trust: Trust
+) -> None:
+    with pytest.raises(requests.exceptions.InvalidURL):
+        fetch("requests", identity, f"{redirecting.url}/to?https://localhost:99999/", trust=trust)
+
+
 def test_sending_the_same_request_again_starts_over(
     redirecting: Server, serve: Any, identity: Identity, trust: Trust
 ) -> None:
@@ -168,8 +214,8 @@ def test_pins_without_a_host_stay_behind_and_pins_of_the_target_hold(
     ],
 )
 def test_an_origin_is_scheme_host_and_port(old: str, new: str, leaves: bool) -> None:
-    first = Hop.to(old, None)
-    assert Hop.to(new, first).astray is leaves
+    first = hop(old)
+    assert hop(new, first).astray is leaves
     assert not first.astray
 
 
@@ -185,7 +231,7 @@ def test_an_origin_is_scheme_host_and_port(old: str, new: str, leaves: bool) -> 
 )
 def test_the_rule_is_that_of_authorization(old: str, new: str) -> None:
     """Against requests and httpx as they are installed."""
-    astray = Hop.to(new, Hop.to(old, None)).astray
+    astray = hop(new, hop(old)).astray
     assert requests.Session().should_strip_auth(old, new) is astray
     with httpx.Client() as client:
         request = client.build_request("GET", old, headers={"Authorization": "x"})

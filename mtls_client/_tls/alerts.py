@@ -50,6 +50,7 @@ def refusal(
     host: str | None,
     identity: Identity | None,
     scope: Iterable[str] = (),
+    requested: bool = False,
 ) -> IdentityRejectedError | None:
     """Return the error for an alert, or None if the alert is not about our certificate.
 
@@ -59,12 +60,19 @@ def refusal(
         host: the server's name.
         identity: what we offered, or None.
         scope: the host patterns that the identity is limited to, for the hint.
+        requested: the server is known to have asked for a certificate.
     """
     if alert == "handshake_failure":
-        # TLS 1.2 has no certificate_required (RFC 5246 §7.4.6)
-        if identity is None:
-            return refused(RejectionReason.MISSING, alert, host=host, identity=None, scope=scope)
-        return refused(RejectionReason.UNKNOWN, alert, host=host, identity=identity, certain=False)
+        # TLS 1.2 has no certificate_required (RFC 5246 §7.4.6); only the server's
+        # CertificateRequest tells this failure from others
+        return refused(
+            RejectionReason.UNKNOWN if identity else RejectionReason.MISSING,
+            alert,
+            host=host,
+            identity=identity,
+            certain=requested and identity is None,
+            scope=scope,
+        )
     reason = _REASONS.get(alert or "")
     if reason is None:
         return None

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mtls_client._tls.alerts import refused
+from mtls_client._tls.alerts import refusal, refused
 from mtls_client._tls.inner import InnerContext, build
 from mtls_client.errors import IdentityRejectedError, RejectionReason
 
@@ -52,13 +52,19 @@ def probe(
         if direction == "read" and message == _CERTIFICATE_REQUEST:
             requested = True
 
-    # a context of its own: a message callback costs every connection an eighth of its time
-    diagnostic: Any = build(context.identity, context.trust, alpn=context.alpn, scope=context.scope)
-    diagnostic._msg_callback = watch
+    diagnostic = build(
+        context.identity, context.trust, alpn=context.alpn, scope=context.scope, watch=watch
+    )
     try:
         broke_off = _broke_off(diagnostic.wrap_socket, host, port, time.monotonic() + timeout)
     except IdentityRejectedError as error:
-        return error
+        return refusal(
+            error.alert,
+            host=host,
+            identity=context.identity,
+            scope=context.scope,
+            requested=requested,
+        )
     except OSError:
         return None
     if not (broke_off and requested):

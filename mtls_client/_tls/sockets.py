@@ -23,13 +23,18 @@ from mtls_client._tls.alerts import refusal, spoken_alert
 from mtls_client._tls.chain import verified_chain
 from mtls_client._tls.pinning import check_pins
 from mtls_client._tls.verdicts import verdict
-from mtls_client.errors import IdentityRejectedError, PinMismatchError, TrustError
+from mtls_client.errors import (
+    ConfigurationError,
+    IdentityRejectedError,
+    PinMismatchError,
+    TrustError,
+)
 from mtls_client.hosts import normalised
 
 if TYPE_CHECKING:
     from mtls_client._tls.inner import InnerContext
 
-__all__ = ["CheckedObject", "CheckedSocket", "Connection", "Watch", "opened"]
+__all__ = ["CheckedObject", "CheckedSocket", "Connection", "Watch", "context_of", "opened"]
 
 Connection: TypeAlias = "CheckedSocket | CheckedObject"
 
@@ -118,9 +123,8 @@ class Watch:
 
     @staticmethod
     def _about(connection: Connection) -> tuple[InnerContext, str | None]:
-        context: Any = connection.context  # inner contexts are all that make these connections
         name = connection.server_hostname
-        return context, normalised(name) if name else None
+        return context_of(connection), normalised(name) if name else None
 
 
 # SSLSocket and SSLObject have the same methods and no base in common
@@ -136,6 +140,19 @@ class _Checked(_Base):  # type: ignore[misc]
         self: Self = super().__new__(cls, *args, **kwargs)
         self.watch = Watch()
         return self
+
+    @property
+    def session(self) -> Any:
+        """The TLS session; one passed by hand would skip the checks of the server."""
+        return super().session
+
+    @session.setter
+    def session(self, _session: object) -> None:
+        raise ConfigurationError(
+            "a session passed by hand would skip the checks of the server",
+            hint="leave it out",
+            code="session",
+        )
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 (ssl's own name)
         """Read content; `recv`, `recv_into` and files end here."""
@@ -230,3 +247,9 @@ class CheckedSocket(_Checked, ssl.SSLSocket):
             return taken
         memoryview(buffer).cast("B")[: len(taken)] = taken
         return len(taken)
+
+
+def context_of(connection: Connection) -> InnerContext:
+    """Return the context of a connection; inner contexts are all that make these."""
+    context: Any = connection.context
+    return context  # type: ignore[no-any-return]

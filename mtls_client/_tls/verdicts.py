@@ -26,15 +26,26 @@ _REISSUE_LEAF = (
     "reissue the certificate with an extension file: subjectAltName=DNS:…, "
     "authorityKeyIdentifier=keyid, subjectKeyIdentifier=hash"
 )
+_CRITICAL = "reissue it with a subject, or with subjectAltName=critical,DNS:…"
 _TOLERATE = "or accept such CAs with Trust.from_file(…, allow_legacy_ca=True)"
 
 # what X509_V_FLAG_X509_STRICT finds; tutorials make such CAs
 _STRICT = {
-    79: ("a CA certificate has no basicConstraints CA:TRUE", _REISSUE_CA),
+    80: ("a certificate that is no CA has a path length", _REISSUE_LEAF),
+    81: ("a CA certificate has a path length and may not sign certificates", _REISSUE_CA),
+    82: ("a certificate that is no CA may sign certificates", _REISSUE_LEAF),
+    83: ("a certificate has an empty issuer", _REISSUE_LEAF),
+    84: ("a CA certificate has an empty subject", _REISSUE_CA),
     85: ("a certificate has no authority key identifier", _REISSUE_LEAF),
     86: ("a CA certificate has no subject key identifier", _REISSUE_CA),
+    87: ("a certificate has an empty subjectAltName", _REISSUE_LEAF),
+    88: ("a certificate has an empty subject and its subjectAltName is not critical", _CRITICAL),
     89: ("basicConstraints of a CA certificate is not critical", _REISSUE_CA),
+    90: ("the authority key identifier of a certificate is critical", _REISSUE_LEAF),
+    91: ("the subject key identifier of a certificate is critical", _REISSUE_LEAF),
     92: ("a CA certificate has no key usage", _REISSUE_CA),
+    93: ("a certificate has extensions and says that it is of version 1", _REISSUE_LEAF),
+    94: ("a key spells out its elliptic curve instead of naming it", _REISSUE_LEAF),
 }
 
 _TRUST_CA = "trust the private CA: Trust.from_file('ca.pem'), or Trust.system().adding('ca.pem')"
@@ -48,6 +59,10 @@ _UNTRUSTED = {
     20: (
         "its issuer is not among the trusted roots, or the server left out an intermediate",
         f"{_TRUST_CA}; if it is a public CA, the server must send its intermediates",
+    ),
+    79: (
+        "a certificate of its chain is used as a CA and is none (basicConstraints CA:TRUE)",
+        _REISSUE_CA,
     ),
     26: (
         "it is not meant for server authentication (extended key usage)",

@@ -15,12 +15,17 @@ from mtls_client.errors import MTLSError
 __all__ = ["both", "buried"]
 
 
-def buried(error: BaseException) -> MTLSError | None:
+def buried(error: BaseException, handled: BaseException | None = None) -> MTLSError | None:
     """Return our error from inside a library's, or None.
 
     Libraries bury the cause in `__cause__`, `__context__`, `.reason` or `.args`.
+
+    Args:
+        error: the library's error.
+        handled: what was being handled already when the library was called (sys.exception());
+            Python makes it the context of all that is raised meanwhile, and it is none of ours.
     """
-    for found in _inside(error):
+    for found in _inside(error, handled):
         if isinstance(found, MTLSError):
             return found
     return None
@@ -42,8 +47,8 @@ def both(ours: MTLSError, native: Exception) -> Exception:
     return error
 
 
-def _inside(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
+def _inside(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:
+    seen = {id(handled)}
     waiting: list[object] = [error]
     while waiting:
         current = waiting.pop(0)

@@ -12,7 +12,6 @@ that is where a `Hop` travels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from mtls_client.hosts import normalised
 
@@ -43,18 +42,13 @@ class Hop:
         return host, port or 443
 
     @classmethod
-    def to(cls, url: str, previous: object) -> Hop:
+    def to(cls, scheme: str, host: str | bytes, port: int | None, previous: object = None) -> Hop:
         """Return the hop of a request, given what its copy carried."""
-        origin = _origin(url)
+        scheme = scheme.lower()
+        origin = scheme, normalised(host), port or _PORTS.get(scheme)
         if not isinstance(previous, Hop):
             return cls(origin)
         return cls(origin, previous.astray or _leaves(previous.origin, origin))
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    return scheme, normalised(parts.hostname or ""), parts.port or _PORTS.get(scheme)
 
 
 def _leaves(old: tuple[str, str, int | None], new: tuple[str, str, int | None]) -> bool:

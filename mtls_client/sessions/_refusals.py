@@ -11,12 +11,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from mtls_client._tls import reports
 from mtls_client._tls.probe import probe
-from mtls_client._tls.sockets import Connection, opened
-from mtls_client.context import MTLSContext
-from mtls_client.errors import IdentityRejectedError
+from mtls_client._tls.sockets import Connection, context_of, opened
+from mtls_client.errors import IdentityRejectedError, MTLSError
+
+if TYPE_CHECKING:
+    from mtls_client._tls.inner import InnerContext
+    from mtls_client.context import MTLSContext
 
 __all__ = ["Refusals", "opening"]
 
@@ -35,29 +40,63 @@ def opening() -> Iterator[list[Connection]]:
         opened.reset(token)
 
 
+class _Question:
+    """What was asked of one server, under a lock so that it is asked once."""
+
+    __slots__ = ("answer", "asked", "lock")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.asked: float | None = None
+        self.answer: IdentityRejectedError | None = None
+
+
 class Refusals:
-    """Finds out about refusals for the requests of one context."""
+    """Finds out about refusals for the requests of one context.
 
-    def __init__(self, context: MTLSContext) -> None:
+    Args:
+        context: the context of the session.
+        multiplexed: requests share connections that others opened (HTTP/2).
+    """
+
+    def __init__(self, context: MTLSContext, *, multiplexed: bool = False) -> None:
         self._context = context
+        self._multiplexed = multiplexed
         self._lock = threading.Lock()
-        self._answers: dict[tuple[str, int], tuple[float, IdentityRejectedError | None]] = {}
+        # by inner context: another identity is another question, and its answers go with it
+        self._questions: WeakKeyDictionary[InnerContext, dict[tuple[str, int], _Question]]
+        self._questions = WeakKeyDictionary()
 
-    def suspected(self, connections: list[Connection]) -> bool:
-        """Tell whether the last connection broke where a refusal would break it."""
-        if not connections:
-            return False
-        last = connections[-1]
-        return last.watch.agreed and not last.watch.received
+    def suspect(
+        self, ours: MTLSError | None, connections: list[Connection], host: str
+    ) -> InnerContext | None:
+        """Return the context to ask with, or None if there is nothing to ask.
 
-    def found(self, host: str, port: int) -> IdentityRejectedError | None:
+        Args:
+            ours: what is known of the failure so far.
+            connections: those that were opened for the request.
+            host: the server's name.
+        """
+        if ours is not None and getattr(ours, "certain", True):
+            return None
+        if connections:
+            last = connections[-1]
+            suspected = last.watch.agreed and not last.watch.received
+            return context_of(last) if suspected else None
+        return self._context.inner_for(host) if self._multiplexed else None
+
+    def found(self, inner: InnerContext, host: str, port: int) -> IdentityRejectedError | None:
         """Ask the server once more; blocks for a few seconds at most."""
-        inner = self._context.inner_for(host)
         with self._lock:
-            asked, answer = self._answers.get((host, port), (None, None))
-            if asked is None or time.monotonic() - asked > _KEPT:
+            question = self._questions.setdefault(inner, {}).setdefault((host, port), _Question())
+        with question.lock:
+            if question.asked is None or time.monotonic() - question.asked > _KEPT:
                 answer = probe(inner, host, port, timeout=_TIMEOUT)
-                self._answers[host, port] = time.monotonic(), answer
+                # its traceback would keep the probe's connection and all its buffers
+                question.answer = answer and answer.with_traceback(None)
+                question.asked = time.monotonic()
+            answer = question.answer
         if answer is not None:
+            answer.__cause__ = answer.__context__ = None
             reports.rejected(inner, host, answer)
         return answer

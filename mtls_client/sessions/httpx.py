@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import ssl
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +19,7 @@ from mtls_client.sessions._refusals import Refusals, opening
 from mtls_client.trust import Trust
 
 if TYPE_CHECKING:
+    from mtls_client._tls.inner import InnerContext
     from mtls_client._tls.sockets import Connection
     from mtls_client.scope import Credentials
 
@@ -46,7 +48,7 @@ class _Lanes:
         self.straight = MTLSContext(
             credential, trust=trust, hosts=hosts, observers=observers, alpn=alpn
         )
-        self.refusals = Refusals(self.straight)
+        self.refusals = Refusals(self.straight, multiplexed=http2)
         self._astray: MTLSContext | None = None
 
     @property
@@ -68,16 +70,18 @@ class _Lanes:
 
 def _hop(request: httpx.Request) -> Hop:
     """Mark a request with its hop; httpx copies the mark to the request of a redirect."""
-    hop = request.extensions[HOP] = Hop.to(str(request.url), request.extensions.get(HOP))
+    url, extensions = request.url, request.extensions
+    hop = extensions[HOP] = Hop.to(url.scheme, url.raw_host, url.port, extensions.get(HOP))
     return hop
 
 
-def _raised(error: Exception, ours: MTLSError | None) -> Exception:
-    """Return what to raise for an error of httpx and what is known about it."""
-    native = error
-    if isinstance(error, ssl.SSLError):  # httpx lets these through when it reads under asyncio
-        native = httpx.ReadError(str(error))
-    return both(ours, native) if ours is not None else native
+def _native(error: Exception) -> Exception:
+    """Return the error that httpx should have raised; some it lets through as they are."""
+    if isinstance(error, ssl.SSLError):  # when it reads under asyncio
+        return httpx.ReadError(str(error))
+    if type(error).__module__.startswith("h2."):
+        return httpx.RemoteProtocolError(str(error))
+    return error
 
 
 class _Transport:
@@ -121,11 +125,15 @@ class _Transport:
             self._astray = self._open(self._lanes.astray)
         return self._astray
 
-    def _suspected(self, error: Exception, hop: Hop, connections: list[Connection]) -> bool:
-        """Tell whether it is worth a probe to find out why a connection broke."""
-        broke = isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError, ssl.SSLError))
-        known = not broke or hop.astray or self._proxy is not None
-        return not known and self._lanes.refusals.suspected(connections)
+    def _suspect(
+        self, error: Exception, ours: MTLSError | None, hop: Hop, connections: list[Connection]
+    ) -> InnerContext | None:
+        """Return what to probe with to find out why a connection broke, or None."""
+        broke = isinstance(error, (httpx.NetworkError, httpx.ProtocolError))
+        elsewhere = self._proxy or self._options.get("uds") or self._options.get("local_address")
+        if not broke or hop.astray or elsewhere:
+            return None
+        return self._lanes.refusals.suspect(ours, connections, hop.address[0])
 
 
 class MTLSTransport(_Transport, httpx.BaseTransport):
@@ -154,15 +162,17 @@ class MTLSTransport(_Transport, httpx.BaseTransport):
             TrustError: we refused the server; also an `httpx.ConnectError`.
             IdentityRejectedError: the server refused us; also an `httpx.TransportError`.
         """
-        hop = _hop(request)
+        hop, handled = _hop(request), sys.exception()
         with opening() as connections:
             try:
                 response: httpx.Response = self._lane(hop).handle_request(request)
-            except (httpx.TransportError, ssl.SSLError) as error:
-                ours: MTLSError | None = buried(error)
-                if ours is None and self._suspected(error, hop, connections):
-                    ours = self._lanes.refusals.found(*hop.address)
-                if (raised := _raised(error, ours)) is error:
+            except Exception as error:
+                native = _native(error)
+                ours: MTLSError | None = buried(error, handled)
+                suspect = self._suspect(native, ours, hop, connections)
+                if suspect is not None:
+                    ours = self._lanes.refusals.found(suspect, *hop.address) or ours
+                if (raised := both(ours, native) if ours else native) is error:
                     raise
                 raise raised from error
         return response
@@ -188,20 +198,29 @@ class AsyncMTLSTransport(_Transport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the errors are those of `MTLSTransport.handle_request`."""
-        hop = _hop(request)
+        hop, handled = _hop(request), sys.exception()
         with opening() as connections:
             try:
                 response: httpx.Response = await self._lane(hop).handle_async_request(request)
-            except (httpx.TransportError, ssl.SSLError) as error:
-                ours: MTLSError | None = buried(error)
-                if ours is None and self._suspected(error, hop, connections):
-                    from anyio import to_thread
-
-                    ours = await to_thread.run_sync(self._lanes.refusals.found, *hop.address)
-                if (raised := _raised(error, ours)) is error:
+            except Exception as error:
+                native = _native(error)
+                ours: MTLSError | None = buried(error, handled)
+                suspect = self._suspect(native, ours, hop, connections)
+                if suspect is not None:
+                    ours = await self._found(suspect, *hop.address) or ours
+                if (raised := both(ours, native) if ours else native) is error:
                     raise
                 raise raised from error
         return response
+
+    async def _found(self, suspect: InnerContext, host: str, port: int) -> MTLSError | None:
+        import anyio.to_thread
+
+        # threads of our own: anyio makes each new connection wait for one of the common ones
+        limiter = self.__dict__.setdefault("_threads", anyio.CapacityLimiter(8))
+        return await anyio.to_thread.run_sync(
+            self._lanes.refusals.found, suspect, host, port, limiter=limiter, abandon_on_cancel=True
+        )
 
     async def __aenter__(self) -> Self:
         await self._straight.__aenter__()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import DEFAULT_POOLBLOCK, DEFAULT_POOLSIZE, DEFAULT_RETRIES, HTTPAdapter
@@ -31,7 +33,8 @@ _ALPN = ("http/1.1",)
 class MTLSAdapter(HTTPAdapter):
     """A requests adapter that presents an identity and checks a trust.
 
-    Mount it for the narrowest prefix that does: `session.mount("https://api.example.com", …)`.
+    Mount it for the narrowest prefix that does: `session.mount("https://api.example.com", …)`. It
+    sees no hop of a redirect that another adapter makes; `Session` sees them all.
 
     Args:
         credential: a `Credential`, a source, a mapping from host pattern to either, or None.
@@ -84,25 +87,21 @@ class MTLSAdapter(HTTPAdapter):
             IdentityRejectedError: the server refused us; also a requests exception.
         """
         _refuse_overrides(verify, cert)
-        hop = Hop.to(request.url or "", request.hooks.get(HOP))
-        # requests copies the hooks, and nothing else of ours, to the request of a redirect
-        request.hooks = {**request.hooks, HOP: hop}
+        hop, handled = _marked(request), sys.exception()
         with opening() as connections:
             try:
                 return super().send(request, stream, timeout, True, None, proxies)
             except requests.exceptions.RequestException as error:
-                ours = buried(error)
-                if ours is None and not select_proxy(request.url or "", proxies):
-                    ours = self._refusal(error, hop, connections)
+                ours = buried(error, handled)
+                if isinstance(error, requests.exceptions.ConnectionError) and not (
+                    hop.astray or select_proxy(request.url or "", proxies)
+                ):
+                    suspect = self._refusals.suspect(ours, connections, hop.address[0])
+                    if suspect is not None:
+                        ours = self._refusals.found(suspect, *hop.address) or ours
                 if ours is None:
                     raise
                 raise both(ours, error) from error
-
-    def _refusal(self, error: Exception, hop: Hop, connections: Any) -> Any:
-        broke = isinstance(error, requests.exceptions.ConnectionError)
-        if broke and not hop.astray and self._refusals.suspected(connections):
-            return self._refusals.found(*hop.address)
-        return None
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
@@ -131,6 +130,14 @@ class MTLSAdapter(HTTPAdapter):
 
     def __reduce__(self) -> NoReturn:
         raise _no_pickle("an adapter")
+
+
+class _PlainAdapter(HTTPAdapter):
+    """For http: presents nothing, but keeps track of where a chain of redirects has been."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
+        _marked(request)
+        return super().send(request, *args, **options)
 
 
 class Session(requests.Session):
@@ -184,6 +191,7 @@ class Session(requests.Session):
                 pool_block=pool_block,
             ),
         )
+        self.mount("http://", _PlainAdapter())
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("verify", "cert"):
@@ -200,6 +208,20 @@ class Session(requests.Session):
 
     def __getstate__(self) -> NoReturn:
         raise _no_pickle("a session")
+
+
+def _marked(request: requests.PreparedRequest) -> Hop:
+    """Mark a request with its hop.
+
+    requests copies the hooks, and nothing else of ours, to the request of a redirect.
+    """
+    try:
+        url = urlsplit(request.url or "")
+        hop = Hop.to(url.scheme, url.hostname or "", url.port, request.hooks.get(HOP))
+    except ValueError as error:  # a server can redirect to any port and any name
+        raise requests.exceptions.InvalidURL(error, request=request) from error
+    request.hooks = {**request.hooks, HOP: hop}
+    return hop
 
 
 def _refuse_overrides(verify: Any = True, cert: Any = None) -> None:
