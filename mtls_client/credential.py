@@ -45,7 +45,7 @@ class Credential:
         observers: Iterable[Observer] = (),
         present_unusable: bool = False,
     ) -> None:
-        if not isinstance(source, Source):
+        if not callable(getattr(source, "load", None)):
             raise ConfigurationError(
                 f"not a source: {type(source).__name__}",
                 hint="write FileSource('client.p12', password=…) or "

@@ -20,6 +20,8 @@ __all__ = ["LARGEST", "open_to_others", "read", "replace"]
 LARGEST = 16 * 2**20
 """The most bytes that a certificate or key file may have."""
 
+_USUAL = 64 * 2**10
+
 
 def read(path: Path) -> bytes:
     """Read a file.
@@ -30,8 +32,11 @@ def read(path: Path) -> bytes:
         IdentityError: it may not be read.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+        with path.open("rb", buffering=0) as file:
+            # by pieces: a buffer for the largest file costs more than reading a usual one
+            data = file.read(_USUAL)
+            while (piece := file.read(_USUAL)) and len(data) <= LARGEST:
+                data += piece
     except FileNotFoundError as error:
         raise IdentityNotFoundError(
             f"{path}: no such file", hint="check the path; it is relative to the current folder"
