@@ -44,7 +44,6 @@ class Identity:
         certificate: our own certificate, the leaf.
         key: its private key.
         chain: further certificates, in any order; those that did not issue it are dropped.
-        key_pem: the key as unencrypted PEM, if somebody has it already.
 
     Raises:
         KeyMismatchError: the key does not belong to the certificate.
@@ -69,11 +68,10 @@ class Identity:
         key: PrivateKeyTypes,
         *,
         chain: Iterable[x509.Certificate] = (),
-        key_pem: bytes | None = None,
     ) -> None:
         keys.kind(key)
         try:
-            belong, issuers, notes = pairing.examined(certificate, key, chain)
+            belong, issuers, notes = pairing.examined(certificate, key, tuple(chain))
         except parsing.UNREADABLE as error:
             raise IdentityFormatError(
                 "damaged: a certificate with a field or extension that cannot be parsed",
@@ -87,7 +85,7 @@ class Identity:
             chain=issuers,
             private_key=key,
             notes=notes,
-            _key=Key(key, pem=key_pem),
+            _key=Key(key),
         )
 
     @classmethod
@@ -316,12 +314,10 @@ def assembled(
         IdentityError: see its subclasses and their `code`.
     """
     pair = selection.selected(contents, select)
-    return Identity(
-        pair.certificate.value,
-        pair.key.value,
-        chain=[one.value for one in (*contents.certificates, *further)],
-        key_pem=pair.key.pem,
-    )
+    others = [one.value for one in (*contents.certificates, *further)]
+    identity = Identity(pair.certificate.value, pair.key.value, chain=others)
+    identity.__dict__["_key"] = pair.key  # with its PEM, which saves writing it again
+    return identity
 
 
 def _certificates(given: x509.Certificate | bytes, secret: Secret) -> tuple[Certificate, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Element", "element", "elements", "octets", "sequence", "spki"]
+__all__ = ["Element", "element", "elements", "integer", "octets", "sequence", "spki"]
 
 _SEQUENCE = 0x30
 _VERSION = 0xA0
@@ -79,6 +79,12 @@ def sequence(data: bytes, at: int = 0) -> list[Element]:
     if whole.tag != _SEQUENCE:
         raise ValueError("not a SEQUENCE")
     return list(elements(data, whole.start, whole.end))
+
+
+def integer(data: bytes, number: Element) -> int:
+    """Return an INTEGER that is not negative; one of more than eight bytes as 2**64."""
+    content = data[number.start : number.end]
+    return int.from_bytes(content, "big") if len(content) <= 8 else 1 << 64
 
 
 def octets(data: bytes, string: Element) -> bytes:

@@ -32,9 +32,12 @@ def pairs(contents: Contents) -> list[Pair]:
     Raises:
         IdentityNotFoundError: there is no certificate, no key, or neither.
         KeyMismatchError: no key belongs to any certificate.
+        IdentityFormatError: TLS has no use for such a key.
     """
     found = _matching(contents)
     if not found:
+        for key in contents.keys:
+            keys.kind(key.value)  # rather than that it does not belong to the certificate
         raise _none(contents)
     return found
 
@@ -96,8 +99,6 @@ def _pin(key: PrivateKeyTypes) -> Pin:
 
 
 def _none(contents: Contents) -> IdentityError:
-    for key in contents.keys:
-        keys.kind(key.value)  # rather than that it does not belong to the certificate
     if contents.certificates and contents.keys:
         return mismatch(
             [one.value for one in contents.certificates[:4]],

@@ -8,6 +8,7 @@ hostile files hold. Both end here. The filters of warnings belong to all threads
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable
@@ -41,7 +42,7 @@ __all__ = [
 UNREADABLE = (ValueError, UnsupportedAlgorithm)
 """All that a function of this file raises."""
 
-_LOCK = threading.Lock()
+_lock = threading.Lock()
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -51,7 +52,7 @@ def total(parse: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @functools.wraps(parse)
     def contained(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with _LOCK, warnings.catch_warnings():
+        with _lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 return parse(*args, **kwargs)
@@ -61,6 +62,15 @@ def total(parse: Callable[_P, _T]) -> Callable[_P, _T]:
                 raise ValueError(type(error).__name__) from error
 
     return contained
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it, which the child does not have
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -67,13 +68,12 @@ class Secret:
             PasswordError: the password is wrong, or there is none.
         """
         password = self._revealed()
-        candidates = [b"", None] if blank and not password else [password]
+        candidates: list[bytes | None] = [password]
+        if not password:
+            candidates = [b"", None] if blank else [b""] if password is not None else []
         for candidate in candidates:
-            try:
-                if candidate is not None or blank:
-                    return attempt(candidate)
-            except ValueError:
-                continue
+            with contextlib.suppress(ValueError):
+                return attempt(candidate)
         if password is None:
             raise PasswordError(
                 f"{what} is encrypted and no password was given",
@@ -82,11 +82,8 @@ class Secret:
             )
         hint = "check the password; a damaged file looks the same"
         if password != password.strip():
-            try:
+            with contextlib.suppress(ValueError):
                 attempt(password.strip())
-            except ValueError:
-                pass
-            else:
                 hint = (
                     "the password is right but for a space or line break around it: strip it, "
                     "or give its file as password=Path(…)"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mtls_client._formats import keys, parsing
+from mtls_client._formats import keys, parsing, pkcs12
 from mtls_client._formats.contents import Certificate, Contents, Key
 from mtls_client._formats.der import element
 from mtls_client._formats.passwords import Secret
@@ -91,20 +91,22 @@ def _read(block: _Block, secret: Secret) -> Contents:
         try:
             found = parsing.pkcs7_certificates(_decoded(block))
         except parsing.UNREADABLE as error:
-            raise _damaged("PKCS#7 block") from error
+            raise _damaged(block.kind) from error
         return Contents(tuple(map(Certificate, found)))
+    if block.kind == b"PKCS12":  # GnuTLS writes it
+        return pkcs12.read(_decoded(block), secret)
     if block.kind in _PARAMETERS:
         return Contents()
     return Contents(others=(_NAMES.get(block.kind) or block.kind.decode().lower(),))
 
 
 def _certificates(blocks: list[_Block]) -> Contents:
+    ders = [_decoded(block) for block in blocks]
     try:
-        ders = [_decoded(block) for block in blocks]
         # a TRUSTED CERTIFICATE has OpenSSL's own settings behind it
         found = parsing.certificates([der[: element(der, 0).after] for der in ders])
     except parsing.UNREADABLE as error:
-        raise _damaged("certificate") from error
+        raise _damaged(_CERTIFICATES[0]) from error
     labels = [block.label for block in blocks]
     return Contents(tuple(map(Certificate, found, labels)))
 
@@ -113,22 +115,20 @@ def _key(block: _Block, secret: Secret) -> Contents:
     if b"DEK-Info:" in block.body:
         pem = _armored(block.kind, [line.strip() for line in block.body.strip().splitlines()])
         return Contents(keys=(Key(keys.decrypted_pem(pem, secret), block.label),))
-    try:
-        der = _decoded(block)
-    except ValueError:
-        damaged = _damaged("private key")
-    else:
-        if block.kind == b"ENCRYPTED PRIVATE KEY":
-            return Contents(keys=(Key(keys.decrypted(der, secret), block.label),))
-        encoded = base64.b64encode(der)
-        lines = [encoded[at : at + 64] for at in range(0, len(encoded), 64)]
-        pem = _armored(block.kind, lines)
-        return Contents(keys=(Key(keys.plain(der), block.label, pem),), exposed=True)
-    raise damaged
+    der = _decoded(block)
+    if block.kind == b"ENCRYPTED PRIVATE KEY":
+        return Contents(keys=(Key(keys.decrypted(der, secret), block.label),))
+    encoded = base64.b64encode(der)
+    lines = [encoded[at : at + 64] for at in range(0, len(encoded), 64)]
+    key = Key(keys.plain(der), block.label, _armored(block.kind, lines))
+    return Contents(keys=(key,), exposed=True)
 
 
 def _decoded(block: _Block) -> bytes:
-    return base64.b64decode(b"".join(block.body.split()), validate=True)
+    try:
+        return base64.b64decode(b"".join(block.body.split()), validate=True)
+    except ValueError as error:
+        raise _damaged(block.kind) from error
 
 
 def _armored(kind: bytes, lines: list[bytes]) -> bytes:
@@ -143,7 +143,9 @@ def _truncated() -> IdentityFormatError:
     )
 
 
-def _damaged(what: str) -> IdentityFormatError:
+def _damaged(kind: bytes) -> IdentityFormatError:
     return IdentityFormatError(
-        f"damaged: a PEM {what} cannot be parsed", hint="get the file again", code="damaged"
+        f"damaged: the PEM block {kind.decode()} cannot be read",
+        hint="get the file again",
+        code="damaged",
     )

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from mtls_client._formats import parsing, protection
 from mtls_client._formats.contents import Certificate, Contents, Key
-from mtls_client._formats.der import Element, element, elements, octets, sequence
+from mtls_client._formats.der import Element, element, elements, integer, octets, sequence
 from mtls_client._formats.passwords import Secret
 from mtls_client.errors import IdentityFormatError
 
@@ -80,7 +80,8 @@ def read(data: bytes, secret: Secret) -> Contents:
         Certificate(one.certificate, _text(one.friendly_name))
         for one in (*own, *bundle.additional_certs)
     ]
-    keys = [Key(bundle.key, certificates[0].label if own else None)] if bundle.key else []
+    label = certificates[0].label if own else bags[0].label if bags else None
+    keys = [Key(bundle.key, label)] if bundle.key else []
     if len(bags) > 1:
         keys += _further(bags, password, keys)
     unprotected = not password or any(not bag.shrouded for bag in bags)
@@ -93,7 +94,7 @@ def _further(bags: list[_Bag], password: bytes | None, known: list[Key]) -> list
     for bag in bags:
         try:
             key = parsing.key_from_der(bag.key, password if bag.shrouded else None)
-        except (ValueError, UnsupportedAlgorithm):
+        except parsing.UNREADABLE:
             continue  # of a kind that TLS has no use for
         if not any(_same(key, one.value) for one in known + found):
             found.append(Key(key, bag.label))
@@ -126,7 +127,7 @@ def _content(data: bytes, info: Element) -> bytes:
 
 def _mac_rounds(data: bytes, mac: Element) -> int:
     _digest, _salt, *rounds = elements(data, mac.start, mac.end)
-    return int.from_bytes(data[rounds[0].start : rounds[0].end], "big") if rounds else 1
+    return integer(data, rounds[0]) if rounds else 1
 
 
 def _key_bags(safe: bytes) -> Iterator[_Bag]:

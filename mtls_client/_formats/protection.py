@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from mtls_client._formats.der import element, sequence
+from mtls_client._formats.der import element, integer, sequence
 from mtls_client.errors import IdentityFormatError
 
 __all__ = ["refuse_disabled", "refuse_unknown", "rounds", "unsupported"]
@@ -126,10 +126,7 @@ def _parameters(data: bytes, prefix: bytes, suffix: int) -> Iterator[list[int]]:
             _salt, *rest = sequence(data, at + len(prefix) + suffix)
         except ValueError:
             continue
-        numbers = [
-            int.from_bytes(data[one.start : one.end], "big") for one in rest if one.tag == 0x02
-        ]
-        if numbers:
+        if numbers := [integer(data, one) for one in rest if one.tag == 0x02]:
             yield numbers
 
 

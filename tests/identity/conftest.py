@@ -63,7 +63,7 @@ def run(*command: str | Path, stdin: bytes = b"", env: dict[str, str] | None = N
     done = subprocess.run(
         [str(word) for word in command], input=stdin, capture_output=True, timeout=60, env=env
     )
-    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[:500]
     return done.stdout
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+import signal
 import threading
 import warnings
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 import mtls_client as mtls
 from mtls_client import Identity
+from mtls_client._formats import parsing
 from mtls_client._formats.der import spki
 from mtls_client.testing import CA
 from tests.components import require
@@ -210,6 +213,7 @@ def armored(key: bytes) -> bytes:
         encrypted_key(pbes2(PBKDF2, 1 << 100_000)),
         encrypted_key(pbes2(SCRYPT, 1 << 30, 8, 1)),
         encrypted_key(pbes2(SCRYPT, 1 << 10, 8, 1 << 20)),
+        encrypted_key(pbes2(SCRYPT, *[1 << 30_000_000] * 3)),
         pfx(EMPTY, BILLION),
         pfx(SEALED),
         pfx(SEALED, pieces=7),
@@ -220,6 +224,7 @@ def armored(key: bytes) -> bytes:
         "a number too long to print",
         "scrypt's memory",
         "scrypt's time",
+        "numbers too large to multiply",
         "MAC",
         "sealed",
         "sealed, in pieces",
@@ -344,6 +349,21 @@ def test_loading_in_threads_leaves_the_warning_filters_alone(rsa: Files) -> None
         thread.join(timeout=30)
     assert len(done) == 400
     assert list(warnings.filters) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on Windows")
+@pytest.mark.timeout(20)
+def test_a_child_can_load_although_a_thread_was_loading_when_it_was_forked(ec: Files) -> None:
+    with parsing._lock:
+        child = os.fork()
+        if child == 0:
+            try:
+                signal.alarm(10)
+                Identity.from_pem(ec.everything)
+                os._exit(0)
+            finally:
+                os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize(

@@ -210,14 +210,17 @@ def test_nss_with_an_empty_password(nss: Callable[..., bytes], rsa: Files) -> No
 @pytest.mark.parametrize(
     "cipher", ["3des-pkcs12", "rc2-40", "arcfour", "aes-128", "aes-256", "--null-password"]
 )
-def test_gnutls(cipher: str, rsa: Files) -> None:
+@pytest.mark.parametrize("encoding", ["DER", "PEM"])
+def test_gnutls(encoding: str, cipher: str, rsa: Files) -> None:
     certtool = require("certtool", "apt-get install gnutls-bin")
     null = cipher.startswith("--")
     data = run(
         *(certtool, "--load-privkey", rsa.key, "--load-certificate", rsa.certificate),
-        *("--load-ca-certificate", rsa.chain, "--to-p12", "--outder", "--p12-name=gn"),
+        *("--load-ca-certificate", rsa.chain, "--to-p12", "--p12-name=gn"),
+        *(["--outder"] if encoding == "DER" else []),
         *([cipher] if null else [f"--pkcs-cipher={cipher}", f"--password={PASSWORD}"]),
     )
+    assert (b"BEGIN PKCS12" in data) == (encoding == "PEM")
     assert_loads(data, rsa, None if null else PASSWORD, chain=False)
     if not null:
         assert_locked(data)
