@@ -103,21 +103,32 @@ def octets(data: bytes, string: Element) -> bytes:
 def spki(certificate: bytes) -> bytes:
     """Return the SubjectPublicKeyInfo of a DER certificate (RFC 5280 §4.1), header included.
 
+    Pins need it at every handshake, so it makes no elements.
+
     Raises:
         ValueError: the bytes are not a certificate.
     """
-    at = _inside_sequence(certificate, 0)  # Certificate
-    at = _inside_sequence(certificate, at)  # TBSCertificate
-    if certificate[at : at + 1] == bytes([_VERSION]):
-        at = element(certificate, at).after
-    for _field in ("serialNumber", "signature", "issuer", "validity", "subject"):
-        at = element(certificate, at).after
-    _inside_sequence(certificate, at)
-    return certificate[at : element(certificate, at).after]
+    try:
+        at, _ = _content(certificate, 0)  # Certificate
+        at, _ = _content(certificate, at)  # TBSCertificate
+        if certificate[at] == _VERSION:
+            at = _content(certificate, at)[1]
+        for _field in ("serialNumber", "signature", "issuer", "validity", "subject"):
+            at = _content(certificate, at)[1]
+        if certificate[at] != _SEQUENCE:
+            raise ValueError("not a certificate")
+        end = _content(certificate, at)[1]
+    except IndexError:
+        raise ValueError("truncated certificate") from None
+    if end > len(certificate):
+        raise ValueError("truncated certificate")
+    return certificate[at:end]
 
 
-def _inside_sequence(data: bytes, at: int) -> int:
-    found = element(data, at)
-    if found.tag != _SEQUENCE:
-        raise ValueError("not a certificate")
-    return found.start
+def _content(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the content of a DER element begins and ends."""
+    length = data[at + 1]
+    if length < 0x80:
+        return at + 2, at + 2 + length
+    start = at + 2 + (length & 0x7F)
+    return start, start + int.from_bytes(data[at + 2 : start], "big")

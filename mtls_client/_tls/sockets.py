@@ -109,9 +109,10 @@ class Watch:
         return explained or error
 
     def _check(self, connection: Connection, seconds: float) -> None:
-        context, host = self._about(connection)
+        context = context_of(connection)
         if not (context.trust.pins.pins or context.observers):
             return
+        _, host = self._about(connection)
         chain = verified_chain(connection)
         try:
             check_pins(context, host, chain)
