@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import base64
 import os
-import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mtls_client as mtls
 from mtls_client import Identity
-from mtls_client._formats import parsing
 from mtls_client._formats.der import spki
 from mtls_client.testing import CA
 from tests.components import require
@@ -351,19 +352,43 @@ def test_loading_in_threads_leaves_the_warning_filters_alone(rsa: Files) -> None
     assert list(warnings.filters) == before
 
 
+FORKING = """
+import os, signal, sys
+from mtls_client import FileSource
+from mtls_client._formats import parsing
+with parsing._lock:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(5)
+        FileSource(sys.argv[1], sys.argv[2]).load()
+        os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on Windows")
-@pytest.mark.timeout(20)
 def test_a_child_can_load_although_a_thread_was_loading_when_it_was_forked(ec: Files) -> None:
-    with parsing._lock:
-        child = os.fork()
-        if child == 0:
-            try:
-                signal.alarm(10)
-                Identity.from_pem(ec.everything)
-                os._exit(0)
-            finally:
-                os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    run(sys.executable, "-c", FORKING, ec.certificate, ec.key)
+
+
+def test_a_certificate_with_a_malformed_extension_is_refused(rsa: Files) -> None:
+    """What cryptography parses only when asked is asked for before there is an identity."""
+    key = rsa.identity.private_key
+    names = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x05nonsense")
+    malformed = (
+        x509.CertificateBuilder()
+        .subject_name(rsa.identity.certificate.subject)
+        .issuer_name(rsa.identity.certificate.issuer)
+        .public_key(rsa.identity.certificate.public_key())
+        .serial_number(1)
+        .not_valid_before(rsa.identity.not_before)
+        .not_valid_after(rsa.identity.not_after)
+        .add_extension(names, critical=False)
+        .sign(key, hashes.SHA256())  # type: ignore[arg-type]
+    )
+    with pytest.raises(mtls.IdentityFormatError, match="extension") as caught:
+        Identity(malformed, key)
+    assert caught.value.code == "damaged"
 
 
 @pytest.mark.parametrize(
