@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import ssl
 import sys
+import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,8 @@ from mtls_client.sessions._refusals import Refusals, opening
 from mtls_client.trust import Trust
 
 if TYPE_CHECKING:
+    from anyio import CapacityLimiter
+
     from mtls_client._tls.inner import InnerContext
     from mtls_client._tls.sockets import Connection
     from mtls_client.scope import Credentials
@@ -114,6 +117,7 @@ class _Transport:
         self._lanes, self._proxy, self._options = lanes, lanes.through(proxy), options
         self._straight = self._open(lanes.straight)
         self._astray: Any = None
+        self._opening = threading.Lock()
 
     def _open(self, context: MTLSContext) -> Any:
         return self._kind(verify=context, proxy=self._proxy, **self._options)
@@ -121,9 +125,10 @@ class _Transport:
     def _lane(self, hop: Hop) -> Any:
         if not hop.astray:
             return self._straight
-        if self._astray is None:
-            self._astray = self._open(self._lanes.astray)
-        return self._astray
+        with self._opening:
+            if self._astray is None:
+                self._astray = self._open(self._lanes.astray)
+            return self._astray
 
     def _suspect(
         self, error: Exception, ours: MTLSError | None, hop: Hop, connections: list[Connection]
@@ -195,6 +200,7 @@ class AsyncMTLSTransport(_Transport, httpx.AsyncBaseTransport):
     """
 
     _kind = httpx.AsyncHTTPTransport
+    _threads: CapacityLimiter | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the errors are those of `MTLSTransport.handle_request`."""
@@ -217,9 +223,10 @@ class AsyncMTLSTransport(_Transport, httpx.AsyncBaseTransport):
         import anyio.to_thread
 
         # threads of our own: anyio makes each new connection wait for one of the common ones
-        limiter = self.__dict__.setdefault("_threads", anyio.CapacityLimiter(8))
+        self._threads = self._threads or anyio.CapacityLimiter(8)
+        ask = self._lanes.refusals.found
         return await anyio.to_thread.run_sync(
-            self._lanes.refusals.found, suspect, host, port, limiter=limiter, abandon_on_cancel=True
+            ask, suspect, host, port, limiter=self._threads, abandon_on_cancel=True
         )
 
     async def __aenter__(self) -> Self:
