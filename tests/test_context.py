@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import gc
 import http.client
 import pickle
 import socket
@@ -456,26 +455,22 @@ def test_wrong_arguments_are_told_at_once(identity: Identity) -> None:
 
 
 def test_contexts_with_equal_roots_parse_them_once(
-    identity: Identity, other_ca: CA, monkeypatch: pytest.MonkeyPatch
+    identity: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mtls_client._tls import anchors
 
-    loads: list[Trust] = []
+    loads: list[Any] = []
     load = anchors._load
-    monkeypatch.setattr(anchors, "_load", lambda c, trust: (loads.append(trust), load(c, trust)))
-    first = MTLSContext(identity, trust=Trust.from_pem(other_ca.pem))
-    second = MTLSContext(None, trust=Trust.from_pem(other_ca.pem))
+    monkeypatch.setattr(anchors, "_load", lambda *args: (loads.append(args), load(*args)))
+    roots = CA("Shared CA").pem
+    kept = [MTLSContext(None, trust=Trust.from_pem(roots)) for _ in range(3)]
     assert len(loads) == 1
-    del first
-    gc.collect()
-    third = MTLSContext(None, trust=Trust.from_pem(other_ca.pem))
-    assert len(loads) == 1
-    roots = [context.get_ca_certs(binary_form=True) for context in (second, third)]
-    assert roots[0] == roots[1] != []
-    del second, third
-    gc.collect()
-    MTLSContext(None, trust=Trust.from_pem(other_ca.pem))
-    assert len(loads) == 2
+    assert [len(context.get_ca_certs()) for context in kept] == [1, 1, 1]
+    for number in range(8):  # others that are more recent
+        MTLSContext(None, trust=Trust.from_pem(CA(f"CA {number}").pem))
+    assert len(kept[0].get_ca_certs()) == 1
+    MTLSContext(None, trust=Trust.from_pem(roots))
+    assert len(loads) == 10
 
 
 def test_a_store_that_cannot_be_shared_is_loaded_again(

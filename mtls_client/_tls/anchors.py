@@ -1,7 +1,7 @@
 """The roots of a trust, parsed once and shared.
 
 Parsing the public roots takes about 20 ms and 690 KiB, so a thousand clients must not do it a
-thousand times. All contexts with equal roots use one X509_STORE, which OpenSSL counts
+thousand times. Contexts with equal roots use one X509_STORE, which OpenSSL counts
 references of and locks (SSL_CTX_set1_cert_store(3)); the store is never changed after the
 first context has it.
 
@@ -16,66 +16,56 @@ import functools
 import ssl
 import sys
 import sysconfig
-import threading
-import weakref
 from collections.abc import Callable
-from typing import TypeAlias
 
 from mtls_client._tls.keys import readable_path
 from mtls_client.trust import Anchors, Trust
 
 __all__ = ["anchor"]
 
-_Key: TypeAlias = tuple[Anchors, tuple[bytes, ...]]
-
-_lock = threading.Lock()
-_private: weakref.WeakValueDictionary[_Key, ssl.SSLContext] = weakref.WeakValueDictionary()
-_public: dict[_Key, ssl.SSLContext] = {}
-
 
 def anchor(context: ssl.SSLContext, trust: Trust) -> None:
-    """Give a new context the roots and CRLs of a trust.
-
-    The store of private roots lives as long as a context that has it; that of public ones, once
-    loaded, as long as the process.
-    """
-    key = (trust.anchors, trust.crls)
-    with _lock:
-        source = _public.get(key) or _private.get(key)
-        if source is None and trust.anchors.public:
-            source = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            _load(source, trust)
-            if trust.anchors.certificates or trust.crls:
-                _private[key] = source
-            else:
-                _public[key] = source
-        if source is None or not _share(source, context):
-            _load(context, trust)
-        if key not in _public:
-            _private[key] = context
+    """Give a new context the roots and CRLs of a trust."""
+    share = _set_store()
+    if share is not None:
+        bare = trust.anchors.public and not (trust.anchors.certificates or trust.crls)
+        store = (_public if bare else _recent)(trust.anchors, trust.crls)
+        share(store, context)
+        if context.cert_store_stats() == store.cert_store_stats():
+            return
+    _load(context, trust.anchors, trust.crls)
 
 
-def _load(context: ssl.SSLContext, trust: Trust) -> None:
-    if trust.anchors.public == "system":
+@functools.cache
+def _public(anchors: Anchors, crls: tuple[bytes, ...]) -> ssl.SSLContext:
+    return _store(anchors, crls)
+
+
+@functools.lru_cache(maxsize=8)
+def _recent(anchors: Anchors, crls: tuple[bytes, ...]) -> ssl.SSLContext:
+    return _store(anchors, crls)
+
+
+def _store(anchors: Anchors, crls: tuple[bytes, ...]) -> ssl.SSLContext:
+    """Return a context that has nothing but roots."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _load(context, anchors, crls)
+    return context
+
+
+def _load(context: ssl.SSLContext, anchors: Anchors, crls: tuple[bytes, ...]) -> None:
+    if anchors.public == "system":
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    elif trust.anchors.public == "certifi":
+    elif anchors.public == "certifi":
         import certifi
 
         context.load_verify_locations(cafile=certifi.where())
-    if trust.anchors.certificates:
-        context.load_verify_locations(cadata="".join(trust.anchors.certificates))
-    if trust.crls:
+    if anchors.certificates:
+        context.load_verify_locations(cadata="".join(anchors.certificates))
+    if crls:
         # cadata takes certificates only; a CRL must come from a file
-        with readable_path(b"".join(trust.crls)) as path:
+        with readable_path(b"".join(crls)) as path:
             context.load_verify_locations(cafile=path)
-
-
-def _share(source: ssl.SSLContext, target: ssl.SSLContext) -> bool:
-    call = _set_store()
-    if call is None:
-        return False
-    call(source, target)
-    return target.cert_store_stats() == source.cert_store_stats()
 
 
 @functools.cache

@@ -2,146 +2,35 @@
 
 from __future__ import annotations
 
-import copy
-import ssl
 import sys
-import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from mtls_client.context import MTLSContext
-from mtls_client.errors import ConfigurationError, MTLSError
+from mtls_client.errors import MTLSError
 from mtls_client.events import Observer
 from mtls_client.sessions._errors import both, buried
-from mtls_client.sessions._origins import HOP, Hop
-from mtls_client.sessions._refusals import Refusals, opening
+from mtls_client.sessions._lanes import (
+    Lanes,
+    Transport,
+    marked,
+    native_error,
+    refuse_overrides,
+)
+from mtls_client.sessions._refusals import opening
 from mtls_client.trust import Trust
 
 if TYPE_CHECKING:
     from anyio import CapacityLimiter
 
     from mtls_client._tls.inner import InnerContext
-    from mtls_client._tls.sockets import Connection
     from mtls_client.scope import Credentials
 
 __all__ = ["AsyncClient", "AsyncMTLSTransport", "Client", "MTLSTransport"]
 
 
-class _Lanes:
-    """The two ways to a server: with the identity, and without it after a redirect went astray.
-
-    Attributes:
-        straight: the context that presents the identity.
-        refusals: finds out why a connection broke.
-    """
-
-    def __init__(
-        self,
-        credential: Credentials,
-        trust: Trust,
-        hosts: Iterable[str] | None,
-        observers: Iterable[Observer],
-        *,
-        http2: bool,
-    ) -> None:
-        # what httpcore will set at every connection
-        alpn = ["http/1.1", "h2"] if http2 else ["http/1.1"]
-        self.straight = MTLSContext(
-            credential, trust=trust, hosts=hosts, observers=observers, alpn=alpn
-        )
-        self.refusals = Refusals(self.straight, multiplexed=http2)
-        self._astray: MTLSContext | None = None
-
-    @property
-    def astray(self) -> MTLSContext:
-        """The context that presents nothing."""
-        if self._astray is None:
-            self._astray = self.straight.without_identity()
-        return self._astray
-
-    def through(self, proxy: httpx.Proxy | str | httpx.URL | None) -> httpx.Proxy | None:
-        """Return a proxy to which no identity is ever presented."""
-        if proxy is None:
-            return None
-        proxy = copy.copy(proxy) if isinstance(proxy, httpx.Proxy) else httpx.Proxy(proxy)
-        if proxy.url.scheme == "https" and proxy.ssl_context is None:
-            proxy.ssl_context = self.astray
-        return proxy
-
-
-def _hop(request: httpx.Request) -> Hop:
-    """Mark a request with its hop; httpx copies the mark to the request of a redirect."""
-    url, extensions = request.url, request.extensions
-    hop = extensions[HOP] = Hop.to(url.scheme, url.raw_host, url.port, extensions.get(HOP))
-    return hop
-
-
-def _native(error: Exception) -> Exception:
-    """Return the error that httpx should have raised; some it lets through as they are."""
-    if isinstance(error, ssl.SSLError):  # when it reads under asyncio
-        return httpx.ReadError(str(error))
-    if type(error).__module__.startswith("h2."):
-        return httpx.RemoteProtocolError(str(error))
-    return error
-
-
-class _Transport:
-    """What the sync and the async transport have in common."""
-
-    _kind: Any
-
-    def __init__(
-        self,
-        credential: Credentials,
-        *,
-        trust: Trust = Trust.system(),
-        hosts: Iterable[str] | None = None,
-        observers: Iterable[Observer] = (),
-        proxy: httpx.Proxy | str | httpx.URL | None = None,
-        **options: Any,
-    ) -> None:
-        _refuse_overrides(options)
-        lanes = _Lanes(credential, trust, hosts, observers, http2=options.get("http2", False))
-        self._lay(lanes, proxy, options)
-
-    @classmethod
-    def along(cls, lanes: _Lanes, proxy: httpx.Proxy | None, options: dict[str, Any]) -> Self:
-        """Return a transport that shares the contexts of a client."""
-        self = cls.__new__(cls)
-        self._lay(lanes, proxy, {name: options[name] for name in ("http1", "http2", "limits")})
-        return self
-
-    def _lay(self, lanes: _Lanes, proxy: Any, options: dict[str, Any]) -> None:
-        self._lanes, self._proxy, self._options = lanes, lanes.through(proxy), options
-        self._straight = self._open(lanes.straight)
-        self._astray: Any = None
-        self._opening = threading.Lock()
-
-    def _open(self, context: MTLSContext) -> Any:
-        return self._kind(verify=context, proxy=self._proxy, **self._options)
-
-    def _lane(self, hop: Hop) -> Any:
-        if not hop.astray:
-            return self._straight
-        with self._opening:
-            if self._astray is None:
-                self._astray = self._open(self._lanes.astray)
-            return self._astray
-
-    def _suspect(
-        self, error: Exception, ours: MTLSError | None, hop: Hop, connections: list[Connection]
-    ) -> InnerContext | None:
-        """Return what to probe with to find out why a connection broke, or None."""
-        broke = isinstance(error, (httpx.NetworkError, httpx.ProtocolError))
-        elsewhere = self._proxy or self._options.get("uds") or self._options.get("local_address")
-        if not broke or hop.astray or elsewhere:
-            return None
-        return self._lanes.refusals.suspect(ours, connections, hop.address[0])
-
-
-class MTLSTransport(_Transport, httpx.BaseTransport):
+class MTLSTransport(Transport, httpx.BaseTransport):
     """An httpx transport that presents an identity and checks a trust.
 
     Args:
@@ -167,12 +56,12 @@ class MTLSTransport(_Transport, httpx.BaseTransport):
             TrustError: we refused the server; also an `httpx.ConnectError`.
             IdentityRejectedError: the server refused us; also an `httpx.TransportError`.
         """
-        hop, handled = _hop(request), sys.exception()
+        hop, handled = marked(request), sys.exception()
         with opening() as connections:
             try:
                 response: httpx.Response = self._lane(hop).handle_request(request)
             except Exception as error:
-                native = _native(error)
+                native = native_error(error)
                 ours: MTLSError | None = buried(error, handled)
                 suspect = self._suspect(native, ours, hop, connections)
                 if suspect is not None:
@@ -193,7 +82,7 @@ class MTLSTransport(_Transport, httpx.BaseTransport):
             self._astray.close()
 
 
-class AsyncMTLSTransport(_Transport, httpx.AsyncBaseTransport):
+class AsyncMTLSTransport(Transport, httpx.AsyncBaseTransport):
     """An httpx transport for asyncio and trio that presents an identity and checks a trust.
 
     The arguments and errors are those of `MTLSTransport`.
@@ -204,12 +93,12 @@ class AsyncMTLSTransport(_Transport, httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the errors are those of `MTLSTransport.handle_request`."""
-        hop, handled = _hop(request), sys.exception()
+        hop, handled = marked(request), sys.exception()
         with opening() as connections:
             try:
                 response: httpx.Response = await self._lane(hop).handle_async_request(request)
             except Exception as error:
-                native = _native(error)
+                native = native_error(error)
                 ours: MTLSError | None = buried(error, handled)
                 suspect = self._suspect(native, ours, hop, connections)
                 if suspect is not None:
@@ -270,9 +159,9 @@ class Client(httpx.Client):
         observers: Iterable[Observer] = (),
         **httpx_arguments: Any,
     ) -> None:
-        _refuse_overrides(httpx_arguments)
+        refuse_overrides(httpx_arguments)
         http2 = httpx_arguments.get("http2", False)
-        self._lanes = _Lanes(credential, trust, hosts, observers, http2=http2)
+        self._lanes = Lanes(credential, trust, hosts, observers, http2=http2)
         super().__init__(**httpx_arguments)
 
     def _init_transport(self, *_args: Any, **options: Any) -> MTLSTransport:
@@ -303,9 +192,9 @@ class AsyncClient(httpx.AsyncClient):
         observers: Iterable[Observer] = (),
         **httpx_arguments: Any,
     ) -> None:
-        _refuse_overrides(httpx_arguments)
+        refuse_overrides(httpx_arguments)
         http2 = httpx_arguments.get("http2", False)
-        self._lanes = _Lanes(credential, trust, hosts, observers, http2=http2)
+        self._lanes = Lanes(credential, trust, hosts, observers, http2=http2)
         super().__init__(**httpx_arguments)
 
     def _init_transport(self, *_args: Any, **options: Any) -> AsyncMTLSTransport:
@@ -315,15 +204,3 @@ class AsyncClient(httpx.AsyncClient):
         self, proxy: httpx.Proxy, **options: Any
     ) -> AsyncMTLSTransport:
         return AsyncMTLSTransport.along(self._lanes, proxy, options)
-
-
-def _refuse_overrides(options: dict[str, Any]) -> None:
-    instead = {
-        "verify": "say what servers must prove with trust=Trust.from_file('ca.pem')",
-        "cert": "the identity is the first argument: FileSource('client.pem', 'client.key')",
-        "transport": "it would go round the identity and the trust; "
-        "mount it for its own hosts: mounts={'https://other.example.com': transport}",
-    }
-    for name, hint in instead.items():
-        if name in options:
-            raise ConfigurationError(f"{name}= is not taken here", hint=hint, code=name)

@@ -1,0 +1,149 @@
+"""What the sync and the async transport of httpx have in common."""
+
+from __future__ import annotations
+
+import copy
+import ssl
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from mtls_client.context import MTLSContext
+from mtls_client.errors import ConfigurationError, MTLSError
+from mtls_client.events import Observer
+from mtls_client.sessions._origins import HOP, Hop
+from mtls_client.sessions._refusals import Refusals
+from mtls_client.trust import Trust
+
+if TYPE_CHECKING:
+    from mtls_client._tls.inner import InnerContext
+    from mtls_client._tls.sockets import Connection
+    from mtls_client.scope import Credentials
+
+__all__ = ["Lanes", "Transport", "marked", "native_error", "refuse_overrides"]
+
+
+class Lanes:
+    """The two ways to a server: with the identity, and without it after a redirect went astray.
+
+    Attributes:
+        straight: the context that presents the identity.
+        refusals: finds out why a connection broke.
+    """
+
+    def __init__(
+        self,
+        credential: Credentials,
+        trust: Trust,
+        hosts: Iterable[str] | None,
+        observers: Iterable[Observer],
+        *,
+        http2: bool,
+    ) -> None:
+        # what httpcore will set at every connection
+        alpn = ["http/1.1", "h2"] if http2 else ["http/1.1"]
+        self.straight = MTLSContext(
+            credential, trust=trust, hosts=hosts, observers=observers, alpn=alpn
+        )
+        self.refusals = Refusals(self.straight, multiplexed=http2)
+        self._astray: MTLSContext | None = None
+
+    @property
+    def astray(self) -> MTLSContext:
+        """The context that presents nothing."""
+        if self._astray is None:
+            self._astray = self.straight.without_identity()
+        return self._astray
+
+    def through(self, proxy: httpx.Proxy | str | httpx.URL | None) -> httpx.Proxy | None:
+        """Return a proxy to which no identity is ever presented."""
+        if proxy is None:
+            return None
+        proxy = copy.copy(proxy) if isinstance(proxy, httpx.Proxy) else httpx.Proxy(proxy)
+        if proxy.url.scheme == "https" and proxy.ssl_context is None:
+            proxy.ssl_context = self.astray
+        return proxy
+
+
+def marked(request: httpx.Request) -> Hop:
+    """Mark a request with its hop; httpx copies the mark to the request of a redirect."""
+    url, extensions = request.url, request.extensions
+    hop = extensions[HOP] = Hop.to(url.scheme, url.raw_host, url.port, extensions.get(HOP))
+    return hop
+
+
+def native_error(error: Exception) -> Exception:
+    """Return the error that httpx should have raised; some it lets through as they are."""
+    if isinstance(error, ssl.SSLError):  # when it reads under asyncio
+        return httpx.ReadError(str(error))
+    if type(error).__module__.startswith("h2."):
+        return httpx.RemoteProtocolError(str(error))
+    return error
+
+
+class Transport:
+    """What the sync and the async transport have in common."""
+
+    _kind: Any
+
+    def __init__(
+        self,
+        credential: Credentials,
+        *,
+        trust: Trust = Trust.system(),
+        hosts: Iterable[str] | None = None,
+        observers: Iterable[Observer] = (),
+        proxy: httpx.Proxy | str | httpx.URL | None = None,
+        **options: Any,
+    ) -> None:
+        refuse_overrides(options)
+        lanes = Lanes(credential, trust, hosts, observers, http2=options.get("http2", False))
+        self._lay(lanes, proxy, options)
+
+    @classmethod
+    def along(cls, lanes: Lanes, proxy: httpx.Proxy | None, options: dict[str, Any]) -> Self:
+        """Return a transport that shares the contexts of a client."""
+        self = cls.__new__(cls)
+        self._lay(lanes, proxy, {name: options[name] for name in ("http1", "http2", "limits")})
+        return self
+
+    def _lay(self, lanes: Lanes, proxy: Any, options: dict[str, Any]) -> None:
+        self._lanes, self._proxy, self._options = lanes, lanes.through(proxy), options
+        self._straight = self._open(lanes.straight)
+        self._astray: Any = None
+        self._opening = threading.Lock()
+
+    def _open(self, context: MTLSContext) -> Any:
+        return self._kind(verify=context, proxy=self._proxy, **self._options)
+
+    def _lane(self, hop: Hop) -> Any:
+        if not hop.astray:
+            return self._straight
+        with self._opening:
+            if self._astray is None:
+                self._astray = self._open(self._lanes.astray)
+            return self._astray
+
+    def _suspect(
+        self, error: Exception, ours: MTLSError | None, hop: Hop, connections: list[Connection]
+    ) -> InnerContext | None:
+        """Return what to probe with to find out why a connection broke, or None."""
+        broke = isinstance(error, (httpx.NetworkError, httpx.ProtocolError))
+        elsewhere = self._proxy or self._options.get("uds") or self._options.get("local_address")
+        if not broke or hop.astray or elsewhere:
+            return None
+        return self._lanes.refusals.suspect(ours, connections, hop.address[0])
+
+
+def refuse_overrides(options: dict[str, Any]) -> None:
+    instead = {
+        "verify": "say what servers must prove with trust=Trust.from_file('ca.pem')",
+        "cert": "the identity is the first argument: FileSource('client.pem', 'client.key')",
+        "transport": "it would go round the identity and the trust; "
+        "mount it for its own hosts: mounts={'https://other.example.com': transport}",
+    }
+    for name, hint in instead.items():
+        if name in options:
+            raise ConfigurationError(f"{name}= is not taken here", hint=hint, code=name)
