@@ -27,6 +27,7 @@ _SigningKey: TypeAlias = (
 )
 
 _DAY = datetime.timedelta(days=1)
+_HOUR = datetime.timedelta(hours=1)
 
 
 class CA:
@@ -43,7 +44,7 @@ class CA:
     def __init__(self, name: str = "Test CA", *, key: KeyKind = "ec") -> None:
         self._issuer: CA | None = None
         self._key = _new_key(key, 2048)
-        self.certificate = self._signed(name, self._key, self._key, None, path_length=None)
+        self.certificate = self._signed(name, self._key, self._key, None)
 
     @property
     def pem(self) -> bytes:
@@ -54,9 +55,7 @@ class CA:
         """Return a CA whose certificate this one has signed; what it issues carries the chain."""
         child = CA.__new__(CA)
         child._issuer, child._key = self, _new_key(key, 2048)
-        child.certificate = self._signed(
-            name, child._key, self._key, self.certificate, path_length=0
-        )
+        child.certificate = self._signed(name, child._key, self._key, self.certificate)
         return child
 
     def issue(
@@ -84,17 +83,21 @@ class CA:
             ips: IP addresses of the subjectAltName.
             uris: URIs of the subjectAltName.
             client: allow client authentication.
-            server: allow server authentication.
+            server: allow server authentication. With neither there is no extended key usage,
+                which allows both.
             key: the kind of a new key, or a key to certify again.
             key_bits: the size of a new RSA key.
             key_usage: have the extension, with digitalSignature.
             extended_key_usage: have the extension, with what `client` and `server` say.
-            not_before: the begin of its validity (aware); an hour ago if None.
+            not_before: the begin of its validity (aware); if None an hour ago, or a day before
+                `not_after` if that is earlier.
             not_after: the end of its validity (aware); a day after `not_before` if None.
             algorithm: the hash of the signature; SHA-256 if None.
         """
         private = _new_key(key, key_bits) if isinstance(key, str) else key
-        begin = not_before or _now() - datetime.timedelta(hours=1)
+        begin = not_before or _now() - _HOUR
+        if not_after is not None and not_before is None:
+            begin = min(begin, not_after - _DAY)
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(common_name))
@@ -123,7 +126,7 @@ class CA:
 
     def crl(
         self,
-        revoked: Iterable[Identity] = (),
+        revoked: Iterable[Identity | x509.Certificate] = (),
         *,
         last_update: datetime.datetime | None = None,
         next_update: datetime.datetime | None = None,
@@ -131,11 +134,11 @@ class CA:
         """Return a certificate revocation list as PEM (RFC 5280 §5).
 
         Args:
-            revoked: the identities whose certificates are on it.
+            revoked: the certificates on it, or identities with them.
             last_update: its date; an hour ago if None.
             next_update: when it expires; a day later if None.
         """
-        issued = last_update or _now() - datetime.timedelta(hours=1)
+        issued = last_update or _now() - _HOUR
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.certificate.subject)
@@ -144,10 +147,11 @@ class CA:
             .add_extension(x509.CRLNumber(1), critical=False)
             .add_extension(self._authority_key_identifier(), critical=False)
         )
-        for identity in revoked:
+        for one in revoked:
+            certificate = one if isinstance(one, x509.Certificate) else one.certificate
             builder = builder.add_revoked_certificate(
                 x509.RevokedCertificateBuilder()
-                .serial_number(identity.certificate.serial_number)
+                .serial_number(certificate.serial_number)
                 .revocation_date(issued)
                 .build()
             )
@@ -170,8 +174,6 @@ class CA:
         key: _SigningKey,
         by: _SigningKey,
         issuer: x509.Certificate | None,
-        *,
-        path_length: int | None,
     ) -> x509.Certificate:
         now = _now()
         return (
@@ -182,7 +184,7 @@ class CA:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _DAY)
             .not_valid_after(now + 365 * _DAY)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_key_usage(digital_signature=False), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
             .add_extension(

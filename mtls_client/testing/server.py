@@ -8,9 +8,9 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -42,6 +42,7 @@ class Call:
         fingerprint: SHA-256 of the client certificate in hex, or None.
         serial: its serial number in hex, or None.
         version: the TLS version.
+        resumed: whether an earlier TLS session was resumed.
         port: the client's port, which tells connections apart.
     """
 
@@ -53,6 +54,7 @@ class Call:
     fingerprint: str | None
     serial: str | None
     version: str
+    resumed: bool
     port: int
 
 
@@ -152,12 +154,12 @@ class Server:
 
 
 class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, context: ssl.SSLContext, answer: Callable[[Call], Answer]) -> None:
         self.context, self.answer = context, answer
         self._connections: set[socket.socket] = set()
+        self._serving: list[threading.Thread] = []
         super().__init__(("127.0.0.1", 0), _Connection)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -170,14 +172,26 @@ class _Listener(ThreadingHTTPServer):
         self._connections.add(connection)
         return connection, address
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._serving = [thread for thread in self._serving if thread.is_alive()]
+        thread = threading.Thread(
+            target=self.process_request_thread, args=(request, client_address), daemon=True
+        )
+        self._serving.append(thread)
+        thread.start()
+
     def shutdown_request(self, request: Any) -> None:
         self._connections.discard(request)
         self.close_request(request)
 
     def hang_up(self) -> None:
+        """End every connection and wait for its thread, unless a handler never returns."""
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        deadline = time.monotonic() + _TIMEOUT
+        for thread in self._serving:
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: refused handshakes are what this server is for."""
@@ -202,8 +216,12 @@ class _Connection(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def _respond(self) -> None:
-        answer = self.server.answer(self._call())
-        self.send_response(answer.status, HTTPStatus(answer.status).phrase)
+        call = self._call()
+        try:
+            answer = self.server.answer(call)
+        except Exception as error:  # whatever the caller's handler raises is for the client to see
+            answer = Answer(status=500, body=f"{type(error).__name__}: {error}\n".encode())
+        self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(answer.body)))
@@ -230,6 +248,7 @@ class _Connection(BaseHTTPRequestHandler):
             fingerprint=hashlib.sha256(der).hexdigest() if der else None,
             serial=f"{certificate.serial_number:x}" if certificate else None,
             version=self.connection.version() or "",
+            resumed=bool(self.connection.session_reused),
             port=self.client_address[1],
         )
 
@@ -255,6 +274,7 @@ def _reflect(call: Call) -> Answer:
         "serial": call.serial,
         "fingerprint": call.fingerprint,
         "version": call.version,
+        "resumed": call.resumed,
         "received": len(call.body),
     }
     return Answer(

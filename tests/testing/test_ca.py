@@ -45,12 +45,13 @@ def shake(server: Identity, client: Identity, ca: CA) -> dict[str, Any]:
 
 @pytest.mark.parametrize("authority", ["ec", "rsa", "ed25519"])
 @pytest.mark.parametrize("leaf", ["ec", "rsa", "ed25519"])
-@pytest.mark.parametrize("through", ["root", "intermediate"])
+@pytest.mark.parametrize("depth", [0, 1, 2])
 def test_certificates_obey_the_strict_profile_of_python_3_13(
-    authority: Any, leaf: Any, through: str
+    authority: Any, leaf: Any, depth: int
 ) -> None:
-    ca = CA(key=authority)
-    issuer = ca if through == "root" else ca.intermediate(key=authority)
+    issuer = ca = CA(key=authority)
+    for level in range(depth):
+        issuer = issuer.intermediate(f"Level {level}", key=authority)
     server = issuer.issue("server", dns=["localhost"], client=False, server=True, key=leaf)
     seen = shake(server, issuer.issue("client", key=leaf), ca)
     assert seen["subject"] == ((("commonName", "client"),),)
@@ -77,6 +78,7 @@ def test_names_and_chain(ca: CA) -> None:
     [
         ({}, set()),
         ({"not_before": PAST, "not_after": PAST + DAY}, {"expired"}),
+        ({"not_after": PAST}, {"expired"}),
         ({"client": False, "server": True}, {"extendedKeyUsage"}),
         ({"extended_key_usage": False}, {"extendedKeyUsage"}),
         ({"key_usage": False}, {"keyUsage"}),
@@ -116,9 +118,10 @@ def test_a_key_can_be_certified_again(ca: CA) -> None:
 
 
 def test_a_crl_names_the_revoked_and_is_signed(ca: CA, other_ca: CA) -> None:
-    revoked, spared = ca.issue("revoked"), ca.issue("spared")
-    crl = x509.load_pem_x509_crl(ca.crl([revoked]))
-    assert [one.serial_number for one in crl] == [revoked.certificate.serial_number]
+    first, second, spared = (ca.issue(name) for name in ("first", "second", "spared"))
+    crl = x509.load_pem_x509_crl(ca.crl([first, second.certificate]))
+    numbers = [one.certificate.serial_number for one in (first, second)]
+    assert [one.serial_number for one in crl] == numbers
     assert crl.get_revoked_certificate_by_serial_number(spared.certificate.serial_number) is None
     assert crl.is_signature_valid(ca.certificate.public_key())  # type: ignore[arg-type]
     assert not crl.is_signature_valid(other_ca.certificate.public_key())  # type: ignore[arg-type]

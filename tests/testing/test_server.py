@@ -9,6 +9,7 @@ import http.client
 import json
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -74,6 +75,7 @@ def test_the_answer_names_the_client_and_the_request(
         "serial": identity.serial,
         "fingerprint": identity.fingerprint,
         "version": "TLSv1.3",
+        "resumed": False,
         "received": 5,
     }
 
@@ -174,12 +176,48 @@ def test_a_handler_answers(
         assert response.read() == body
 
 
+def test_a_handler_that_raises_is_heard_of(
+    serve: Callable[..., Server], connect: Connect, identity: Identity
+) -> None:
+    def broken(call: Call) -> Answer:
+        raise RuntimeError(f"no {call.path}")
+
+    connection = connect(serve(handler=broken), identity)
+    for path in ("/one", "/two"):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (500, f"RuntimeError: no {path}\n".encode())
+
+
+def test_any_status_can_be_answered(
+    serve: Callable[..., Server], connect: Connect, identity: Identity
+) -> None:
+    connection = connect(serve(handler=lambda _: Answer(status=299)), identity)
+    connection.request("GET", "/")
+    assert connection.getresponse().status == 299
+
+
+def test_a_resumed_session_is_told(serve: Callable[..., Server], ca: CA) -> None:
+    server = serve(client_certificate="optional", maximum_version=ssl.TLSVersion.TLSv1_2)
+    context = ssl.create_default_context(cadata=ca.pem.decode())
+    session = None
+    for _ in range(2):
+        plain = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+        with context.wrap_socket(plain, server_hostname="localhost", session=session) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            connection.recv(1)
+            session = connection.session
+    assert [call.resumed for call in server.calls] == [False, True]
+
+
 def test_nothing_listens_and_nobody_waits_after_the_end(
     ca: CA, server_identity: Identity, connect: Connect, identity: Identity
 ) -> None:
+    before = set(threading.enumerate())
     with Server(server_identity, client_ca=ca) as server:
         idle = connect(server, identity)
         told(idle)
+    assert set(threading.enumerate()) - before == set()
     with pytest.raises(OSError, match=r"closed|reset|EOF|Broken"):
         told(idle)
     with pytest.raises(ConnectionRefusedError):
