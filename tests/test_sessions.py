@@ -337,6 +337,34 @@ def test_errors_survive_pickling_without_the_request(
     assert str(revived) == str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["httpx", "asyncio"])
+def test_an_error_of_the_callers_own_body_stays_the_callers(
+    kind: str, server: Server, identity: Identity, trust: Trust
+) -> None:
+    import asyncio
+
+    def body() -> Any:
+        yield b"x"
+        try:
+            raise mtls.ConfigurationError("inside")
+        except mtls.ConfigurationError as error:
+            raise KeyError("mine") from error
+
+    async def async_body() -> Any:
+        for piece in body():
+            yield piece
+
+    async def run() -> None:
+        async with mtls.AsyncClient(identity, trust=trust) as client:
+            await client.post(server.url, content=async_body())
+
+    with pytest.raises(KeyError, match="mine"):
+        if kind == "asyncio":
+            asyncio.run(run())
+        with mtls.Client(identity, trust=trust) as client:
+            client.post(server.url, content=body())
+
+
 def test_a_connection_that_just_fails_is_left_alone(identity: Identity, trust: Trust) -> None:
     """Nothing listens there: no refusal of anybody."""
     for kind in KINDS:

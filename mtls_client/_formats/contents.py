@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from mtls_client._formats.passwords import Secret
 from mtls_client.errors import IdentityFormatError
 
-__all__ = ["Certificate", "Contents", "Key", "Secret"]
+__all__ = ["Certificate", "Contents", "Key"]
 
 _MOST_OBJECTS = 1000
 """Several times the public roots; what sorts and compares them need not be clever."""

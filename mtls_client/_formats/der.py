@@ -110,6 +110,8 @@ def spki(certificate: bytes) -> bytes:
     """
     try:
         at, _ = _content(certificate, 0)  # Certificate
+        if certificate[0] != _SEQUENCE or certificate[at] != _SEQUENCE:
+            raise ValueError("not a certificate")
         at, _ = _content(certificate, at)  # TBSCertificate
         if certificate[at] == _VERSION:
             at = _content(certificate, at)[1]

@@ -54,14 +54,34 @@ def total(parse: Callable[_P, _T]) -> Callable[_P, _T]:
     def contained(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         with _lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:
-                return parse(*args, **kwargs)
-            except (*UNREADABLE, KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:  # a panic in Rust is no Exception
-                raise ValueError(type(error).__name__) from error
+            return _contained(parse, *args, **kwargs)
 
     return contained
+
+
+def slow(parse: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Make a function total that may stretch a password for a second, and rarely warns.
+
+    Nobody else waits for it, or misses a warning meanwhile.
+    """
+
+    @functools.wraps(parse)
+    def contained(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return _contained(parse, *args, **kwargs)
+        except Warning:  # the program turns them into errors
+            return total(parse)(*args, **kwargs)
+
+    return contained
+
+
+def _contained(parse: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    try:
+        return parse(*args, **kwargs)
+    except (*UNREADABLE, Warning, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic in Rust is no Exception
+        raise ValueError(type(error).__name__) from error
 
 
 def _after_fork() -> None:
@@ -98,7 +118,7 @@ def signature_hash(value: x509.Certificate) -> hashes.HashAlgorithm | None:
     return value.signature_hash_algorithm
 
 
-@total
+@slow
 def key_from_der(der: bytes, password: bytes | None) -> PrivateKeyTypes:
     """Parse a PKCS#8, PKCS#1 or SEC1 key."""
     # the check of a whole RSA key takes 36 ms; that the key belongs to the certificate is
@@ -106,7 +126,7 @@ def key_from_der(der: bytes, password: bytes | None) -> PrivateKeyTypes:
     return load_der_private_key(der, password, unsafe_skip_rsa_key_validation=True)
 
 
-@total
+@slow
 def key_from_pem(pem: bytes, password: bytes) -> PrivateKeyTypes:
     """Parse a key that PEM itself encrypts (RFC 1421), as OpenSSL did before PKCS#8."""
     return load_pem_private_key(pem, password, unsafe_skip_rsa_key_validation=True)
@@ -120,13 +140,25 @@ def pkcs7_certificates(der: bytes) -> list[x509.Certificate]:
     return [touched(one) for one in pkcs7.load_der_pkcs7_certificates(der)]
 
 
-@total
 def pkcs12(data: bytes, password: bytes | None) -> PKCS12KeyAndCertificates:
     """Open a PKCS#12 file."""
+    # cryptography warns of BER, in which NSS writes
+    load = _load_pkcs12_quietly if data[1:2] == b"\x80" else _load_pkcs12
+    bundle = load(data, password)
+    _touched_all([one.certificate for one in (bundle.cert, *bundle.additional_certs) if one])
+    return bundle
+
+
+def _open_pkcs12(data: bytes, password: bytes | None) -> PKCS12KeyAndCertificates:
     from cryptography.hazmat.primitives.serialization import pkcs12
 
-    bundle = pkcs12.load_pkcs12(data, password)
-    for one in (bundle.cert, *bundle.additional_certs):
-        if one is not None:
-            touched(one.certificate)
-    return bundle
+    return pkcs12.load_pkcs12(data, password)
+
+
+_load_pkcs12, _load_pkcs12_quietly = slow(_open_pkcs12), total(_open_pkcs12)
+
+
+@total
+def _touched_all(values: Iterable[x509.Certificate]) -> None:
+    for value in values:
+        touched(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json as jsonlib
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from mtls_client._formats import fitness, reading
-from mtls_client._formats.contents import Contents, Secret
+from mtls_client._formats import fitness, parsing, reading
+from mtls_client._formats.contents import Contents
+from mtls_client._formats.passwords import Secret
 from mtls_client._os import files
 from mtls_client.cli.failures import OUR_CERTIFICATE, Exit
 from mtls_client.cli.identity import in_options, password_option, secret
@@ -43,7 +45,7 @@ def command(files_: tuple[str, ...], password: str | None, as_json: bool) -> Non
             shown.append({"file": name, **_described(contents_of(Path(name), password))})
         except IdentityError as error:
             failed = True
-            hint = (error.hint or "").replace("FILE", name) or None
+            hint = (error.hint or "").replace("FILE", shlex.quote(name)) or None
             shown.append({"file": name, "error": str(error.args[0]), "code": error.code})
             if not as_json:
                 complain(f"{name}: {error.args[0]}".replace(f"{name}: {name}", name), hint)
@@ -84,7 +86,7 @@ def _described(contents: Contents) -> dict[str, Any]:
                 "label": one.label,
                 "subject": value.subject.rfc4514_string(),
                 "issuer": value.issuer.rfc4514_string(),
-                "serial": f"{value.serial_number:x}",
+                "serial": parsing.serial(value),
                 "not_before": value.not_valid_before_utc.isoformat(),
                 "not_after": value.not_valid_after_utc.isoformat(),
                 "key": _key(value),

@@ -62,6 +62,8 @@ class MTLSTransport(Transport, httpx.BaseTransport):
                 response: httpx.Response = self._lane(hop).handle_request(request)
             except Exception as error:
                 native = native_error(error)
+                if not isinstance(native, httpx.TransportError):
+                    raise  # the caller's own, from the iterator of a body
                 ours: MTLSError | None = buried(error, handled)
                 suspect = self._suspect(native, ours, hop, connections)
                 if suspect is not None:
@@ -99,6 +101,8 @@ class AsyncMTLSTransport(Transport, httpx.AsyncBaseTransport):
                 response: httpx.Response = await self._lane(hop).handle_async_request(request)
             except Exception as error:
                 native = native_error(error)
+                if not isinstance(native, httpx.TransportError):
+                    raise  # the caller's own, from the iterator of a body
                 ours: MTLSError | None = buried(error, handled)
                 suspect = self._suspect(native, ours, hop, connections)
                 if suspect is not None:

@@ -174,6 +174,10 @@ def caddy(pki: PKI) -> Iterator[dict[str, str]]:
   admin off
   auto_https off
   skip_install_trust
+  default_bind 127.0.0.1
+  servers {{
+    protocols h1 h2
+  }}
 }}
 https://localhost:{port} {{
   tls {pki.folder}/server.pem {pki.folder}/server.key {{

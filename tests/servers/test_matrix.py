@@ -72,7 +72,21 @@ def test_a_good_certificate_is_accepted(
     request: pytest.FixtureRequest,
 ) -> None:
     url = request.getfixturevalue(server)["required"]
-    assert call(kind, pki, certificate, url, version).status_code == 200
+    response = call(kind, pki, certificate, url, version)
+    assert response.status_code == 200
+    if server != "apache":  # it serves a file
+        assert "client" in response.text  # the name in the certificate that it saw
+
+
+@all_kinds
+@versions
+@pytest.mark.parametrize("server", ["nginx", "fastify"])
+def test_a_large_body_arrives_with_a_good_certificate(
+    server: str, version: str, kind: str, pki: PKI, request: pytest.FixtureRequest
+) -> None:
+    """Servers that read it before they answer: the control for refused uploads."""
+    url = request.getfixturevalue(server)["required"]
+    assert call(kind, pki, "good", url, version, LARGE).status_code == 200
 
 
 @all_kinds
