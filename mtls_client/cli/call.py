@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mtls_client import __version__
-from mtls_client.cli.failures import MALFORMED_URL, READ, USAGE, Exit
+from mtls_client.cli.failures import MALFORMED_URL, PROXY, READ, REWIND, USAGE, Exit
 from mtls_client.cli.identity import identity_of, identity_options, trust_of, trust_options
 from mtls_client.cli.terminal import note
 
@@ -102,7 +102,7 @@ def _call(url: str, options: dict[str, Any]) -> None:
                 follow_redirects=options["location"],
                 max_redirects=options["max_redirs"],
                 http2=options["http2"],
-                proxy=options["proxy"],
+                proxy=_proxy(options["proxy"]),
                 timeout=httpx.Timeout(None, connect=options["connect_timeout"] or 300.0),
             ) as client,
         ):
@@ -111,10 +111,16 @@ def _call(url: str, options: dict[str, Any]) -> None:
                 done()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise network(error) from error
+    except httpx.StreamError as error:
+        message = "(65) the redirect wants the body again, and it was read from a stream"
+        raise Exit(REWIND, message, "send it with --data-binary @FILE") from error
     except ImportError as error:
+        extra = "http2" if options["http2"] else "socks"
         raise Exit(
-            USAGE, "--http2 needs the h2 package", "pip install 'mtls-client[http2]'"
+            USAGE, f"a package for {extra} is missing", f"pip install 'httpx[{extra}]'"
         ) from error
+    except (UnicodeError, OverflowError) as error:  # a redirect can lead anywhere
+        raise Exit(MALFORMED_URL, f"(3) no such host or port: {error}") from error
 
 
 def _target(url: str) -> str:
@@ -126,33 +132,41 @@ def _target(url: str) -> str:
     except httpx.InvalidURL as error:
         raise Exit(MALFORMED_URL, f"(3) malformed URL: {error}") from error
     if not parsed.host or parsed.scheme not in ("http", "https"):
-        raise Exit(MALFORMED_URL, f"(3) not an http or https URL: {url}")
+        raise Exit(MALFORMED_URL, "(3) not an http or https URL")
     return target
+
+
+def _proxy(url: str | None) -> httpx.Proxy | None:
+    import httpx
+
+    try:
+        return httpx.Proxy(url if "://" in url else f"http://{url}") if url else None
+    except (ValueError, httpx.InvalidURL) as error:
+        # not the URL itself: it may hold a password
+        raise Exit(PROXY, "(5) not the URL of a proxy", "write -x http://host:port") from error
 
 
 def _request(client: httpx.Client, url: str, options: dict[str, Any]) -> httpx.Request:
     content, kind = _content(options)
-    headers: dict[str, str] = {"accept": "*/*", "user-agent": f"mtls/{__version__}"}
-    if kind:
-        headers["content-type"] = kind
-    if options["json"]:
-        headers["accept"] = "application/json"
-    if options["user_agent"] is not None:
-        headers["user-agent"] = options["user_agent"]
-    removed = []
-    for name, value in map(_header, options["headers"]):
-        if value is None:
-            removed.append(name)
-        else:
-            headers[name] = value
+    given = [_header(line) for line in options["headers"]]
+    named = {name for name, _ in given}
+    standard = {
+        "accept": "application/json" if options["json"] else "*/*",
+        "user-agent": options["user_agent"] or f"mtls/{__version__}",
+        "content-type": kind,
+    }
+    headers = [(name, value) for name, value in standard.items() if value and name not in named]
+    headers += [(name, value) for name, value in given if value is not None]
     default = "PUT" if options["upload"] else "POST" if content is not None else "GET"
     if options["get"] and isinstance(content, bytes):
-        url += ("&" if "?" in url else "?") + content.decode()
-        headers.pop("content-type", None)
+        url += ("&" if "?" in url else "?") + content.decode("utf-8", "replace")
+        headers = [(name, value) for name, value in headers if name != "content-type"]
         content, default = None, "GET"
     method = options["method"] or ("HEAD" if options["head"] else default)
     request = client.build_request(method, url, headers=headers, content=content)
-    for name in removed:
+    # httpx asks for compression by itself; and a field that was given without a value is removed
+    unasked = {"accept-encoding"} - named
+    for name in unasked | {name for name, value in given if value is None}:
         request.headers.pop(name, None)
     return request
 
@@ -163,7 +177,8 @@ def _header(line: str) -> tuple[str, str | None]:
     if not colon and line.endswith(";"):
         return line[:-1].strip().lower(), ""
     if not colon:
-        raise Exit(USAGE, f"not a header field: {name!r}", "write -H 'Name: value'")
+        # not the line itself: it may be a token
+        raise Exit(USAGE, "not a header field: there is no colon", "write -H 'Name: value'")
     return name.strip().lower(), value.strip() or None
 
 

@@ -75,7 +75,7 @@ class Transfer:
 
     def _receive(self, response: httpx.Response) -> None:
         failed = response.status_code >= 400
-        pieces = response.iter_bytes()
+        pieces = response.iter_raw()
         beginning = b""
         if response.status_code == 400:
             while len(beginning) < _ENOUGH and (piece := next(pieces, b"")):

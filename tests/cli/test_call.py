@@ -176,6 +176,52 @@ def test_requests_look_like_those_of_curl(mtls: Run, server: Server, folder: Pat
             )
 
 
+def test_a_header_can_be_given_twice(mtls: Run, serve: Callable[..., Server]) -> None:
+    seen: list[list[str]] = []
+    server = serve()
+    mtls(*GOOD, "-H", "X-Two: 1", "-H", "X-Two: 2", server.url)
+    seen.append([value for name, value in server.calls[0].headers.items() if name == "x-two"])
+    assert seen == [["2"]] or seen == [["1, 2"]]
+
+
+def test_the_body_arrives_as_it_was_sent(mtls: Run, serve: Callable[..., Server]) -> None:
+    """curl asks for no compression, and undoes none that it did not ask for."""
+    import gzip
+
+    packed = gzip.compress(b"hello")
+    server = serve(handler=lambda _call: Answer(headers={"Content-Encoding": "gzip"}, body=packed))
+    assert mtls(*GOOD, server.url).stdout == packed
+    assert "accept-encoding" not in server.calls[0].headers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["https://a..b/"], 3),
+        (["https://localhost:99999/"], 3),
+        (["-x", "nonsense://", "https://localhost/"], 5),
+        (["-x", "http://user:tops3cret@[/", "https://localhost/"], 5),
+    ],
+)
+def test_nonsense_is_no_traceback(arguments: list[str], code: int, mtls: Run) -> None:
+    done = mtls(*GOOD, *arguments)
+    assert done.returncode == code
+    assert done.stderr.startswith(b"mtls: (")
+    assert b"tops3cret" not in done.stderr
+
+
+def test_a_stream_cannot_be_sent_twice(
+    mtls: Run, serve: Callable[..., Server], folder: Path
+) -> None:
+    def answer(call: Call) -> Answer:
+        return Answer(status=307 if call.path == "/" else 200, headers={"Location": "/again"})
+
+    (folder / "body").write_bytes(b"x" * 100_000)
+    done = mtls(*GOOD, "-L", "-T", "body", f"{serve(handler=answer).url}/")
+    assert done.returncode == 65
+    assert b"read from a stream" in done.stderr
+
+
 def test_data_that_cannot_be_read_is_not_sent_as_nothing(mtls: Run, server: Server) -> None:
     for option in (["-d", "@absent"], ["-T", "absent"], ["--json", "@absent"]):
         done = mtls(*GOOD, *option, server.url)
