@@ -116,9 +116,8 @@ def _call(url: str, options: dict[str, Any]) -> None:
         raise Exit(REWIND, message, "send it with --data-binary @FILE") from error
     except ImportError as error:
         extra = "http2" if options["http2"] else "socks"
-        raise Exit(
-            USAGE, f"a package for {extra} is missing", f"pip install 'httpx[{extra}]'"
-        ) from error
+        hint = f"pip install 'httpx[{extra}]'"
+        raise Exit(USAGE, f"a package for {extra} is missing", hint) from error
     except (UnicodeError, OverflowError) as error:  # a redirect can lead anywhere
         raise Exit(MALFORMED_URL, f"(3) no such host or port: {error}") from error
 
@@ -131,7 +130,7 @@ def _target(url: str) -> str:
         parsed = httpx.URL(target)
     except httpx.InvalidURL as error:
         raise Exit(MALFORMED_URL, f"(3) malformed URL: {error}") from error
-    if not parsed.host or parsed.scheme not in ("http", "https"):
+    if not parsed.host or parsed.scheme not in ("http", "https") or (parsed.port or 0) > 65535:
         raise Exit(MALFORMED_URL, "(3) not an http or https URL")
     return target
 

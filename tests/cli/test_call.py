@@ -176,12 +176,9 @@ def test_requests_look_like_those_of_curl(mtls: Run, server: Server, folder: Pat
             )
 
 
-def test_a_header_can_be_given_twice(mtls: Run, serve: Callable[..., Server]) -> None:
-    seen: list[list[str]] = []
-    server = serve()
-    mtls(*GOOD, "-H", "X-Two: 1", "-H", "X-Two: 2", server.url)
-    seen.append([value for name, value in server.calls[0].headers.items() if name == "x-two"])
-    assert seen == [["2"]] or seen == [["1, 2"]]
+def test_a_header_can_be_given_twice(mtls: Run, server: Server) -> None:
+    done = mtls(*GOOD, "-v", "-H", "X-Two: 1", "-H", "X-Two: 2", server.url)
+    assert done.stderr.count(b"> x-two: ") == 2
 
 
 def test_the_body_arrives_as_it_was_sent(mtls: Run, serve: Callable[..., Server]) -> None:
@@ -200,7 +197,7 @@ def test_the_body_arrives_as_it_was_sent(mtls: Run, serve: Callable[..., Server]
         (["https://a..b/"], 3),
         (["https://localhost:99999/"], 3),
         (["-x", "nonsense://", "https://localhost/"], 5),
-        (["-x", "http://user:tops3cret@[/", "https://localhost/"], 5),
+        (["-x", "http://user:tops3cret@", "https://localhost/"], 5),
     ],
 )
 def test_nonsense_is_no_traceback(arguments: list[str], code: int, mtls: Run) -> None:
