@@ -138,8 +138,13 @@ def _target(url: str) -> str:
 def _proxy(url: str | None) -> httpx.Proxy | None:
     import httpx
 
+    if not url:
+        return None
     try:
-        return httpx.Proxy(url if "://" in url else f"http://{url}") if url else None
+        proxy = httpx.Proxy(url if "://" in url else f"http://{url}")
+        if not proxy.url.host:
+            raise ValueError("no host")
+        return proxy
     except (ValueError, httpx.InvalidURL) as error:
         # not the URL itself: it may hold a password
         raise Exit(PROXY, "(5) not the URL of a proxy", "write -x http://host:port") from error
