@@ -107,13 +107,14 @@ class MTLSContext(ssl.SSLContext):
         """What servers must prove."""
         return self._trust
 
-    def without_identity(self) -> MTLSContext:
-        """Return a context for the hosts that a redirect leads to.
+    def elsewhere(self, credential: Credentials = None) -> MTLSContext:
+        """Return a context for others than the hosts that were called: redirects and proxies.
 
-        It presents nothing, and checks all but the pins that name no host.
+        It presents nothing, or the given credential, and checks all but the pins that name no
+        host.
         """
         return MTLSContext(
-            None,
+            credential,
             trust=self._trust.across_origins(),
             observers=self._observers,
             alpn=self._snapshot.alpn,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import requests
+from cryptography.hazmat.primitives.serialization import Encoding
 
 import mtls_client as mtls
 from mtls_client import Identity, Trust
@@ -259,6 +260,10 @@ def test_a_proxy_tunnels_and_sees_no_identity(
         assert fetch(kind, identity, server.url, trust=trust).json()["subject"] == "client"
         assert proxy.targets == [server.url.removeprefix("https://")]
         assert proxy.certificates == [None]
+        ours = ca.issue("for the proxy")
+        response = fetch(kind, identity, server.url, trust=trust, proxy_identity=ours)
+        assert response.json()["subject"] == "client"
+        assert proxy.certificates[1:] == [ours.certificate.public_bytes(Encoding.DER)]
 
 
 @all_kinds

@@ -40,6 +40,7 @@ class Lanes:
         hosts: Iterable[str] | None,
         observers: Iterable[Observer],
         *,
+        proxy_identity: Credentials,
         http2: bool,
     ) -> None:
         # what httpcore will set at every connection
@@ -49,21 +50,22 @@ class Lanes:
         )
         self.refusals = Refusals(self.straight, multiplexed=http2)
         self._astray: MTLSContext | None = None
+        self._proxy_identity = proxy_identity
 
     @property
     def astray(self) -> MTLSContext:
         """The context that presents nothing."""
         if self._astray is None:
-            self._astray = self.straight.without_identity()
+            self._astray = self.straight.elsewhere()
         return self._astray
 
     def through(self, proxy: httpx.Proxy | str | httpx.URL | None) -> httpx.Proxy | None:
-        """Return a proxy to which no identity is ever presented."""
+        """Return a proxy that is presented `proxy_identity` or nothing."""
         if proxy is None:
             return None
         proxy = copy.copy(proxy) if isinstance(proxy, httpx.Proxy) else httpx.Proxy(proxy)
         if proxy.url.scheme == "https" and proxy.ssl_context is None:
-            proxy.ssl_context = self.astray
+            proxy.ssl_context = self.straight.elsewhere(self._proxy_identity)
         return proxy
 
 
@@ -96,10 +98,14 @@ class Transport:
         hosts: Iterable[str] | None = None,
         observers: Iterable[Observer] = (),
         proxy: httpx.Proxy | str | httpx.URL | None = None,
+        proxy_identity: Credentials = None,
         **options: Any,
     ) -> None:
         refuse_overrides(options)
-        lanes = Lanes(credential, trust, hosts, observers, http2=options.get("http2", False))
+        http2 = options.get("http2", False)
+        lanes = Lanes(
+            credential, trust, hosts, observers, proxy_identity=proxy_identity, http2=http2
+        )
         self._lay(lanes, proxy, options)
 
     @classmethod

@@ -39,6 +39,7 @@ class MTLSTransport(Transport, httpx.BaseTransport):
         hosts: patterns of the only hosts that see the identity.
         observers: told of every handshake.
         proxy: an HTTP or SOCKS proxy; it is never offered the identity.
+        proxy_identity: what an HTTPS proxy is presented, by default nothing.
         **options: `http1`, `http2`, `limits`, `retries`, `local_address`, `uds` and
             `socket_options`, as in `httpx.HTTPTransport`.
 
@@ -143,6 +144,7 @@ class Client(httpx.Client):
         trust: what servers must prove.
         hosts: patterns of the only hosts that see the identity.
         observers: told of every handshake.
+        proxy_identity: what an HTTPS proxy is presented, by default nothing.
         **httpx_arguments: all that `httpx.Client` takes but `verify`, `cert` and `transport`.
 
     Raises:
@@ -161,11 +163,14 @@ class Client(httpx.Client):
         trust: Trust = Trust.system(),
         hosts: Iterable[str] | None = None,
         observers: Iterable[Observer] = (),
+        proxy_identity: Credentials = None,
         **httpx_arguments: Any,
     ) -> None:
         refuse_overrides(httpx_arguments)
         http2 = httpx_arguments.get("http2", False)
-        self._lanes = Lanes(credential, trust, hosts, observers, http2=http2)
+        self._lanes = Lanes(
+            credential, trust, hosts, observers, proxy_identity=proxy_identity, http2=http2
+        )
         super().__init__(**httpx_arguments)
 
     def _init_transport(self, *_args: Any, **options: Any) -> MTLSTransport:
@@ -194,11 +199,14 @@ class AsyncClient(httpx.AsyncClient):
         trust: Trust = Trust.system(),
         hosts: Iterable[str] | None = None,
         observers: Iterable[Observer] = (),
+        proxy_identity: Credentials = None,
         **httpx_arguments: Any,
     ) -> None:
         refuse_overrides(httpx_arguments)
         http2 = httpx_arguments.get("http2", False)
-        self._lanes = Lanes(credential, trust, hosts, observers, http2=http2)
+        self._lanes = Lanes(
+            credential, trust, hosts, observers, proxy_identity=proxy_identity, http2=http2
+        )
         super().__init__(**httpx_arguments)
 
     def _init_transport(self, *_args: Any, **options: Any) -> AsyncMTLSTransport:

@@ -40,6 +40,7 @@ class MTLSAdapter(HTTPAdapter):
         credential: a `Credential`, a source, a mapping from host pattern to either, or None.
         trust: what servers must prove.
         hosts: patterns of the only hosts that see the identity.
+        proxy_identity: what an HTTPS proxy is presented, by default nothing.
         observers: told of every handshake.
         pool_connections: see `requests.adapters.HTTPAdapter`.
         pool_maxsize: see `requests.adapters.HTTPAdapter`.
@@ -57,6 +58,7 @@ class MTLSAdapter(HTTPAdapter):
         *,
         trust: Trust = Trust.system(),
         hosts: Iterable[str] | None = None,
+        proxy_identity: Credentials = None,
         observers: Iterable[Observer] = (),
         pool_connections: int = DEFAULT_POOLSIZE,
         pool_maxsize: int = DEFAULT_POOLSIZE,
@@ -67,6 +69,7 @@ class MTLSAdapter(HTTPAdapter):
             credential, trust=trust, hosts=hosts, observers=observers, alpn=_ALPN
         )
         self._stray_context: MTLSContext | None = None
+        self._proxy_identity = proxy_identity
         self._refusals = Refusals(self._context)
         super().__init__(pool_connections, pool_maxsize, max_retries, pool_block)
 
@@ -118,14 +121,15 @@ class MTLSAdapter(HTTPAdapter):
         """Do nothing: the context knows what to verify, and a pool is shared by requests."""
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        """Return the manager for a proxy, to which no identity is ever presented."""
-        if proxy.lower().startswith("https:"):
-            proxy_kwargs.setdefault("proxy_ssl_context", self._stray())
+        """Return the manager for a proxy, which is presented `proxy_identity` or nothing."""
+        if proxy not in self.proxy_manager and proxy.lower().startswith("https:"):
+            context = self._context.elsewhere(self._proxy_identity)
+            proxy_kwargs.setdefault("proxy_ssl_context", context)
         return super().proxy_manager_for(proxy, **proxy_kwargs)
 
     def _stray(self) -> MTLSContext:
         if self._stray_context is None:
-            self._stray_context = self._context.without_identity()
+            self._stray_context = self._context.elsewhere()
         return self._stray_context
 
     def __reduce__(self) -> NoReturn:
@@ -150,6 +154,7 @@ class Session(requests.Session):
         credential: a `Credential`, a source, a mapping from host pattern to either, or None.
         trust: what servers must prove.
         hosts: patterns of the only hosts that see the identity.
+        proxy_identity: what an HTTPS proxy is presented, by default nothing.
         observers: told of every handshake.
         pool_connections: see `requests.adapters.HTTPAdapter`.
         pool_maxsize: see `requests.adapters.HTTPAdapter`.
@@ -171,6 +176,7 @@ class Session(requests.Session):
         *,
         trust: Trust = Trust.system(),
         hosts: Iterable[str] | None = None,
+        proxy_identity: Credentials = None,
         observers: Iterable[Observer] = (),
         pool_connections: int = DEFAULT_POOLSIZE,
         pool_maxsize: int = DEFAULT_POOLSIZE,
@@ -184,6 +190,7 @@ class Session(requests.Session):
                 credential,
                 trust=trust,
                 hosts=hosts,
+                proxy_identity=proxy_identity,
                 observers=observers,
                 pool_connections=pool_connections,
                 pool_maxsize=pool_maxsize,
