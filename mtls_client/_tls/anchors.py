@@ -27,30 +27,31 @@ __all__ = ["anchor"]
 def anchor(context: ssl.SSLContext, trust: Trust) -> None:
     """Give a new context the roots and CRLs of a trust."""
     share = _set_store()
-    if share is not None:
-        bare = trust.anchors.public and not (trust.anchors.certificates or trust.crls)
-        store = (_public if bare else _recent)(trust.anchors, trust.crls)
+    bare = trust.anchors.public and not (trust.anchors.certificates or trust.crls)
+    store = (_public if bare else _recent)(trust.anchors, trust.crls) if share else None
+    if share is not None and store is not None:
         share(store, context)
-        if context.cert_store_stats() == store.cert_store_stats():
-            return
-    _load(context, trust.anchors, trust.crls)
+    else:
+        _load(context, trust.anchors, trust.crls)
 
 
 @functools.cache
-def _public(anchors: Anchors, crls: tuple[bytes, ...]) -> ssl.SSLContext:
+def _public(anchors: Anchors, crls: tuple[bytes, ...]) -> ssl.SSLContext | None:
     return _store(anchors, crls)
 
 
 @functools.lru_cache(maxsize=8)
-def _recent(anchors: Anchors, crls: tuple[bytes, ...]) -> ssl.SSLContext:
+def _recent(anchors: Anchors, crls: tuple[bytes, ...]) -> ssl.SSLContext | None:
     return _store(anchors, crls)
 
 
-def _store(anchors: Anchors, crls: tuple[bytes, ...]) -> ssl.SSLContext:
-    """Return a context that has nothing but roots."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _store(anchors: Anchors, crls: tuple[bytes, ...]) -> ssl.SSLContext | None:
+    """Return a context that has nothing but roots, or None if sharing them does not work."""
+    context, trial = (ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) for _ in range(2))
     _load(context, anchors, crls)
-    return context
+    if (share := _set_store()) is not None:
+        share(context, trial)
+    return context if trial.cert_store_stats() == context.cert_store_stats() else None
 
 
 def _load(context: ssl.SSLContext, anchors: Anchors, crls: tuple[bytes, ...]) -> None:
