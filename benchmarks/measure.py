@@ -19,7 +19,7 @@ class Ratio:
         wall: the median ratio of wall time.
         ours: the median of our wall time for one run, in seconds.
         theirs: the same of the bare library.
-        budget: the most that the CPU ratio may be.
+        budget: the most that the CPU ratio may be, or None.
     """
 
     name: str
@@ -27,13 +27,13 @@ class Ratio:
     wall: float
     ours: float
     theirs: float
-    budget: float
+    budget: float | None
 
     def __str__(self) -> str:
-        mark = "ok  " if self.cpu <= self.budget else "OVER"
+        mark = "    " if self.budget is None else "ok  " if self.cpu <= self.budget else "OVER"
         return (
             f"{mark} {self.name:<58} cpu {self.cpu:6.3f}  wall {self.wall:6.3f}  "
-            f"budget {self.budget:<5}  {self.ours * 1e3:9.3f} ms / {self.theirs * 1e3:9.3f} ms"
+            f"budget {self.budget or '-':<5}  {self.ours * 1e3:9.3f} ms / {self.theirs * 1e3:9.3f} ms"
         )
 
 
@@ -42,7 +42,7 @@ def paired(
     ours: Callable[[], object],
     theirs: Callable[[], object],
     *,
-    budget: float,
+    budget: float | None,
     rounds: int = 31,
     repeat: int = 20,
 ) -> Ratio:

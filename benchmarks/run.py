@@ -131,7 +131,8 @@ def new_connection(url: str) -> Iterator[Ratio]:
         return run
 
     for name, context in contexts.items():
-        yield paired(f"new connection + GET, {name}", shake(context), shake(bare), budget=1.05)
+        budget = 1.05 if name == "ssl" else None  # the bare side checks no pin
+        yield paired(f"new connection + GET, {name}", shake(context), shake(bare), budget=budget)
     close = {"Connection": "close"}
     for name, ours, theirs in (
         ("requests", our_session(), bare_session()),

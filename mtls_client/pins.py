@@ -209,7 +209,7 @@ def match(pins: Iterable[Pin], chain: Iterable[bytes]) -> bool:
     Raises:
         ValueError: a certificate is not one.
     """
-    digests = {pin.digest for pin in pins}
+    digests = [pin.digest for pin in pins]
     return any(hashlib.sha256(spki(certificate)).digest() in digests for certificate in chain)
 
 

@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from mtls_client._tls import reports
+from mtls_client._tls.chain import verified_chain
 from mtls_client.errors import PinMismatchError
 from mtls_client.pins import Pin, match
 
 if TYPE_CHECKING:
     from mtls_client._tls.inner import InnerContext
+    from mtls_client._tls.sockets import Connection
 
 __all__ = ["check_pins"]
 
 
-def check_pins(context: InnerContext, host: str | None, chain: list[bytes]) -> None:
+def check_pins(context: InnerContext, host: str | None, connection: Connection) -> None:
     """Check the pins that apply to a host; tell of a mismatch.
 
     Args:
         context: the context of the connection.
         host: the `normalised` host.
-        chain: the verified chain as DER, leaf first.
+        connection: a connection whose handshake is complete.
 
     Raises:
         PinMismatchError: none matches, and the trust enforces them.
@@ -32,11 +34,12 @@ def check_pins(context: InnerContext, host: str | None, chain: list[bytes]) -> N
     pins = policy.applying_to(host or "")
     if not pins:
         return
-    expired = policy.expired(datetime.datetime.now(datetime.UTC))
+    expired = policy.expires and policy.expired(datetime.datetime.now(datetime.UTC))
     if expired and policy.on_expiry == "fail-open":
         return
-    if not expired and match(pins, chain):
+    if not expired and match(pins, verified_chain(connection)):
         return
+    chain = list(verified_chain(connection))
     configured = tuple(str(pin) for pin in pins)
     presented = tuple((_subject(certificate), str(Pin.of(certificate))) for certificate in chain)
     reports.mismatched(context, host, configured, presented)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
+from mtls_client._tls.chain import verified_chain
 from mtls_client.errors import IdentityRejectedError, MTLSError
 from mtls_client.events import (
     HandshakeCompleted,
@@ -27,18 +28,17 @@ def completed(
     context: InnerContext,
     host: str | None,
     connection: Connection,
-    chain: list[bytes],
     seconds: float,
 ) -> None:
     """Tell of a handshake that passed every check."""
     about = _about(context, host)
     if not context.trust.verified:
         emit(context.observers, UnverifiedConnection(**about))
-    cipher = connection.cipher()
+    cipher, leaf = connection.cipher(), next(verified_chain(connection), None)
     event = HandshakeCompleted(
         **about,
         port=_port(connection),
-        server_pin=str(Pin.of(chain[0])) if chain else None,
+        server_pin=str(Pin.of(leaf)) if leaf else None,
         version=connection.version() or "",
         cipher=cipher[0] if cipher else "",
         alpn=connection.selected_alpn_protocol(),

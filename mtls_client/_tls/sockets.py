@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from mtls_client._tls import reports
 from mtls_client._tls.alerts import refusal, spoken_alert
-from mtls_client._tls.chain import verified_chain
 from mtls_client._tls.pinning import check_pins
 from mtls_client._tls.verdicts import verdict
 from mtls_client.errors import (
@@ -113,14 +112,13 @@ class Watch:
         if not (context.trust.pins.pins or context.observers):
             return
         _, host = self._about(connection)
-        chain = verified_chain(connection)
         try:
-            check_pins(context, host, chain)
+            check_pins(context, host, connection)
         except PinMismatchError as error:
             reports.failed(context, host, error)
             raise
         if context.observers:
-            reports.completed(context, host, connection, chain, seconds)
+            reports.completed(context, host, connection, seconds)
 
     @staticmethod
     def _about(connection: Connection) -> tuple[InnerContext, str | None]:

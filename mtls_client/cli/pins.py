@@ -83,7 +83,7 @@ def _presented(where: str, context: ssl.SSLContext) -> list[bytes]:
             socket.create_connection((host, port), timeout=30) as plain,
             context.wrap_socket(plain, server_hostname=host) as connection,
         ):
-            return verified_chain(connection)
+            return list(verified_chain(connection))
     except IdentityRejectedError as error:
         # under TLS 1.2 the server's word comes before its chain can be had
         hint = "give --cert FILE, or let the server speak TLS 1.3"
