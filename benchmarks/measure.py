@@ -33,7 +33,8 @@ class Ratio:
         mark = "    " if self.budget is None else "ok  " if self.cpu <= self.budget else "OVER"
         return (
             f"{mark} {self.name:<58} cpu {self.cpu:6.3f}  wall {self.wall:6.3f}  "
-            f"budget {self.budget or '-':<5}  {self.ours * 1e3:9.3f} ms / {self.theirs * 1e3:9.3f} ms"
+            f"budget {self.budget or '-':<5}  "
+            f"{self.ours * 1e3:9.3f} ms / {self.theirs * 1e3:9.3f} ms"
         )
 
 

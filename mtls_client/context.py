@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mtls_client._tls.inner import InnerContext, build
+from mtls_client._tls.inner import InnerContext, shared
 from mtls_client.errors import ConfigurationError
 from mtls_client.events import Observer
 from mtls_client.hosts import normalised
@@ -185,7 +185,7 @@ class MTLSContext(ssl.SSLContext):
             inner = snapshot.inner.get(credential)
             if inner is not None and inner.identity is identity:
                 return inner
-            inner = build(
+            inner = shared(
                 identity,
                 self._trust,
                 alpn=snapshot.alpn,

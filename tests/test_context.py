@@ -463,14 +463,47 @@ def test_contexts_with_equal_roots_parse_them_once(
     load = anchors._load
     monkeypatch.setattr(anchors, "_load", lambda *args: (loads.append(args), load(*args)))
     roots = CA("Shared CA").pem
-    kept = [MTLSContext(None, trust=Trust.from_pem(roots)) for _ in range(3)]
+    versions: list[Any] = ["1.2", "1.3"]
+    trusts = [Trust.from_pem(roots, minimum_version=version) for version in versions]
+    kept = [MTLSContext(None, trust=trust) for trust in trusts]
     assert len(loads) == 1
-    assert [len(context.get_ca_certs()) for context in kept] == [1, 1, 1]
+    assert [len(context.get_ca_certs()) for context in kept] == [1, 1]
     for number in range(8):  # others that are more recent
         MTLSContext(None, trust=Trust.from_pem(CA(f"CA {number}").pem))
     assert len(kept[0].get_ca_certs()) == 1
-    MTLSContext(None, trust=Trust.from_pem(roots))
+    MTLSContext(None, trust=Trust.from_pem(roots, allow_legacy_ca=True))
     assert len(loads) == 10
+
+
+def test_contexts_that_are_alike_share_what_never_changes(
+    identity: Identity, ca: CA, trust: Trust
+) -> None:
+    seen: list[Event] = []
+
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, event: Event) -> None:
+            seen.append(event)
+
+    def inner(credential: Any = identity, **options: Any) -> ssl.SSLContext:
+        context = MTLSContext(credential, **{"trust": trust, **options})
+        return kept.setdefault(len(kept), context).inner_for("localhost")
+
+    kept: dict[int, MTLSContext] = {}
+    first = inner()
+    assert inner() is first
+    assert inner(Credential(identity)) is first
+    others = [
+        inner(ca.issue("other")),
+        inner(None),
+        inner(trust=Trust.system()),
+        inner(alpn=["h2"]),
+        inner(hosts=["localhost"]),
+        inner(observers=[print]),
+        inner(observers=[Unhashable()]),
+    ]
+    assert len({id(one) for one in [first, *others]}) == 8
 
 
 def test_a_store_that_cannot_be_shared_is_loaded_again(

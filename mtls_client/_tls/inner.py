@@ -8,8 +8,9 @@ therefore set in `build`, and a change is a new context.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, NoReturn
+from weakref import WeakValueDictionary
 
 from mtls_client._tls.anchors import anchor
 from mtls_client._tls.keys import present
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mtls_client.identity import Identity
     from mtls_client.trust import Trust
 
-__all__ = ["InnerContext", "build"]
+__all__ = ["InnerContext", "build", "shared"]
 
 
 class InnerContext(ssl.SSLContext):
@@ -64,6 +65,32 @@ _CHANGES = (
     "set_ciphers",
     "set_default_verify_paths",
 )
+
+
+def shared(
+    identity: Identity | None,
+    trust: Trust,
+    *,
+    alpn: tuple[str, ...] = (),
+    observers: tuple[Observer, ...] = (),
+    scope: tuple[str, ...] = (),
+) -> InnerContext:
+    """Return a context that somebody has built already, or build it: it never changes.
+
+    The arguments and errors are those of `build`.
+    """
+    key = (identity, trust, alpn, observers, scope)
+    try:
+        context = _built.get(key)
+    except TypeError:  # an observer without a hash
+        return build(identity, trust, alpn=alpn, observers=observers, scope=scope)
+    if context is None:
+        context = build(identity, trust, alpn=alpn, observers=observers, scope=scope)
+        _built[key] = context
+    return context
+
+
+_built: WeakValueDictionary[Hashable, InnerContext] = WeakValueDictionary()
 
 
 def build(
