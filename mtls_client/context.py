@@ -6,24 +6,26 @@ Rules of this file:
   nobody else can reach, and that is replaced, never changed, when something changes;
 * a handshake takes one reference and no lock;
 * the facade itself has no identity and trusts nobody: a library that goes round it fails closed;
-* what would weaken the trust is refused with an error that says what to write instead, or, where
-  libraries do it as a habit, ignored (`load_verify_locations`, `load_default_certs`).
+* what would weaken the trust is refused or ignored, see `mtls_client._tls.sealed`.
 """
 
 from __future__ import annotations
 
-import logging
 import ssl
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from weakref import WeakSet
 
+from mtls_client._os.forking import renewed_after_fork
 from mtls_client._tls.inner import InnerContext, shared
+from mtls_client._tls.sealed import SealedContext
 from mtls_client.errors import ConfigurationError
 from mtls_client.events import Observer
 from mtls_client.hosts import normalised
+from mtls_client.leases import Leased
 from mtls_client.scope import Credentials, Scope
 from mtls_client.trust import Trust
 
@@ -31,10 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mtls_client.credential import Credential
+    from mtls_client.identity import Identity
+    from mtls_client.leases import Generation
 
 __all__ = ["MTLSContext"]
 
-_log = logging.getLogger("mtls_client")
+
+class _Follower(Protocol):
+    def drop(self, context: InnerContext, *, finished: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +48,10 @@ class _Snapshot:
     """All that a handshake needs, replaced as a whole."""
 
     alpn: tuple[str, ...]
-    inner: Mapping[Credential | None, InnerContext]
+    inner: Mapping[Identity | None, InnerContext]
 
 
-class MTLSContext(ssl.SSLContext):
+class MTLSContext(SealedContext):
     """An `ssl.SSLContext` for any library that takes one.
 
     It presents the identity of a credential, checks the server by a trust, and offers TLS 1.2
@@ -58,6 +64,7 @@ class MTLSContext(ssl.SSLContext):
         hosts: patterns of the only hosts that see the identity (see `mtls_client.hosts`).
         observers: told of every handshake.
         alpn: the protocols to offer (RFC 7301); most libraries set them by themselves.
+        deferred: load a bare source at the first connection.
 
     Raises:
         IdentityError: the identity cannot be loaded or used.
@@ -73,6 +80,7 @@ class MTLSContext(ssl.SSLContext):
     _observers: tuple[Observer, ...]
     _lock: threading.Lock
     _snapshot: _Snapshot
+    _followers: WeakSet[_Follower]
 
     def __new__(cls, *_args: Any, **_options: Any) -> MTLSContext:
         """Make the facade: a bare context, which trusts nobody."""
@@ -86,6 +94,7 @@ class MTLSContext(ssl.SSLContext):
         hosts: Iterable[str] | None = None,
         observers: Iterable[Observer] = (),
         alpn: Iterable[str] = (),
+        deferred: bool = False,
     ) -> None:
         if not isinstance(trust, Trust):
             raise ConfigurationError(
@@ -93,19 +102,28 @@ class MTLSContext(ssl.SSLContext):
                 hint="write trust=Trust.from_file('ca.pem') or Trust.system()",
                 code="trust_type",
             )
-        self._scope = Scope.of(credential, hosts)
+        self._scope = Scope.of(credential, hosts, deferred=deferred)
         self._trust = trust
         self._observers = tuple(observers)
         self._lock = threading.Lock()
         self._snapshot = _Snapshot(alpn=tuple(alpn), inner=MappingProxyType({}))
+        self._followers: WeakSet[_Follower] = WeakSet()
+        renewed_after_fork(self)
         # now, so that a key that OpenSSL refuses is found here and not in the first request
-        for entry in self._scope.credentials or (None,):
-            self._inner_for(entry)
+        for entry in self._scope.credentials:
+            entry.attach(self)
+        if not self._scope.credentials:
+            self._inner(None)
 
     @property
     def trust(self) -> Trust:
         """What servers must prove."""
         return self._trust
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """Every credential whose identities are presented."""
+        return self._scope.credentials
 
     def elsewhere(self, credential: Credentials = None) -> MTLSContext:
         """Return a context for others than the hosts that were called: redirects and proxies.
@@ -120,9 +138,55 @@ class MTLSContext(ssl.SSLContext):
             alpn=self._snapshot.alpn,
         )
 
+    def credential_for(self, host: str | bytes | None) -> Credential | None:
+        """Return the credential that is meant for a host, or None."""
+        return self._scope.credential_for(normalised(host) if host else None)
+
     def inner_for(self, host: str) -> InnerContext:
         """Return the context that connections to a host are made with at this moment."""
-        return self._inner_for(self._scope.credential_for(normalised(host)))
+        credential = self.credential_for(host)
+        return self._inner(credential.identity if credential is not None else None)
+
+    def lease(self, host: str | bytes | None) -> Leased:
+        """Return the context to connect to a host with, and the lease on its identity.
+
+        Raises:
+            IdentityError: there is no identity yet, and the source cannot be loaded.
+        """
+        credential = self.credential_for(host)
+        if credential is None:
+            return Leased(self._inner(None), None)
+        lease = credential.lease()
+        return Leased(self._inner(lease.generation.identity), lease)
+
+    def follow(self, follower: _Follower) -> None:
+        """Tell a follower of each inner context that no request will take a connection of again.
+
+        It is told again whenever a response ends that still used it, `finished` with the last.
+        """
+        self._followers.add(follower)
+
+    def prepare(self, identity: Identity) -> None:
+        """Build the inner context for an identity that is about to be presented."""
+        self._inner(identity)
+
+    def drain(self, generation: Generation) -> None:
+        """Let go of the inner context of a retired generation, once no request starts with it."""
+        if generation.starting:
+            return
+        inner = self._snapshot.inner.get(generation.identity)
+        for follower in list(self._followers):
+            if inner is not None:
+                follower.drop(inner, finished=not generation.leases)
+        if not generation.leases:
+            with self._lock:
+                snapshot = self._snapshot
+                rest = {k: v for k, v in snapshot.inner.items() if k is not generation.identity}
+                self._snapshot = replace(snapshot, inner=MappingProxyType(rest))
+
+    def after_fork(self) -> None:
+        """Start over in a child."""
+        self._lock = threading.Lock()
 
     def wrap_socket(
         self,
@@ -134,13 +198,25 @@ class MTLSContext(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLSocket:
         """Connect a socket; see `ssl.SSLContext.wrap_socket`."""
-        name, inner = self._ready(server_side, server_hostname, session)
-        return inner.wrap_socket(
-            sock,
-            do_handshake_on_connect=do_handshake_on_connect,
-            suppress_ragged_eofs=suppress_ragged_eofs,
-            server_hostname=name,
-        )
+        name, credential = self._ready(server_side, server_hostname, session)
+        if credential is not None:
+            credential.refresh()
+        leased = self.lease(name)
+        try:
+            connection = leased.context.wrap_socket(
+                sock,
+                do_handshake_on_connect=do_handshake_on_connect,
+                suppress_ragged_eofs=suppress_ragged_eofs,
+                server_hostname=name,
+            )
+        except BaseException:
+            leased.release()
+            raise
+        # the library that connects does not say when it is done: when the connection is
+        connection.on_close = leased.release  # type: ignore[attr-defined]  # a CheckedSocket
+        leased.begun()
+        leased.release_with(connection)
+        return connection
 
     def wrap_bio(
         self,
@@ -151,15 +227,21 @@ class MTLSContext(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
         """Connect two buffers, as async libraries do; see `ssl.SSLContext.wrap_bio`."""
-        name, inner = self._ready(server_side, server_hostname, session)
-        return inner.wrap_bio(incoming, outgoing, server_hostname=name)
+        name, credential = self._ready(server_side, server_hostname, session)
+        if credential is not None:
+            credential.refresh_soon()
+        leased = self.lease(name)
+        leased.begun()
+        connection = leased.context.wrap_bio(incoming, outgoing, server_hostname=name)
+        leased.release_with(connection)
+        return connection
 
     def _ready(
         self,
         server_side: bool,
         server_hostname: str | bytes | None,
         session: ssl.SSLSession | None,
-    ) -> tuple[str | None, InnerContext]:
+    ) -> tuple[str | None, Credential | None]:
         if server_side:
             raise ConfigurationError(
                 "an MTLSContext is for clients only",
@@ -173,27 +255,25 @@ class MTLSContext(ssl.SSLContext):
                 code="session",
             )
         name = normalised(server_hostname) if server_hostname else None
-        return name, self._inner_for(self._scope.credential_for(name))
+        return name, self._scope.credential_for(name)
 
-    def _inner_for(self, credential: Credential | None) -> InnerContext:
-        identity = credential.identity if credential is not None else None
-        inner = self._snapshot.inner.get(credential)
-        if inner is not None and inner.identity is identity:
+    def _inner(self, identity: Identity | None) -> InnerContext:
+        inner = self._snapshot.inner.get(identity)
+        if inner is not None:
             return inner
         with self._lock:
             snapshot = self._snapshot
-            inner = snapshot.inner.get(credential)
-            if inner is not None and inner.identity is identity:
-                return inner
-            inner = shared(
-                identity,
-                self._trust,
-                alpn=snapshot.alpn,
-                observers=self._observers,
-                scope=self._scope.patterns,
-            )
-            contexts = MappingProxyType({**snapshot.inner, credential: inner})
-            self._snapshot = replace(snapshot, inner=contexts)
+            inner = snapshot.inner.get(identity)
+            if inner is None:
+                inner = shared(
+                    identity,
+                    self._trust,
+                    alpn=snapshot.alpn,
+                    observers=self._observers,
+                    scope=self._scope.patterns,
+                )
+                contexts = MappingProxyType({**snapshot.inner, identity: inner})
+                self._snapshot = replace(snapshot, inner=contexts)
             return inner
 
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
@@ -204,36 +284,9 @@ class MTLSContext(ssl.SSLContext):
         with self._lock:
             self._snapshot = _Snapshot(alpn=alpn, inner=MappingProxyType({}))
 
-    def load_verify_locations(
-        self, cafile: Any = None, capath: Any = None, cadata: Any = None
-    ) -> None:
-        """Do nothing: HTTP libraries pour CA bundles into every context, and trust is fixed."""
-        del cafile, capath, cadata
-        _log.debug("load_verify_locations ignored: the roots are those of %r", self._trust)
-
-    def load_default_certs(self, purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH) -> None:
-        """Do nothing: HTTP libraries pour CA bundles into every context, and trust is fixed."""
-        del purpose
-        _log.debug("load_default_certs ignored: the roots are those of %r", self._trust)
-
-    def set_default_verify_paths(self) -> None:
-        """Do nothing: HTTP libraries pour CA bundles into every context, and trust is fixed."""
-        _log.debug("set_default_verify_paths ignored: the roots are those of %r", self._trust)
-
-    def cert_store_stats(self) -> dict[str, int]:
-        """Count the roots, see `ssl.SSLContext.cert_store_stats`."""
-        return self._any().cert_store_stats()
-
-    def get_ca_certs(self, binary_form: bool = False) -> Any:
-        """List the roots, see `ssl.SSLContext.get_ca_certs`."""
-        return self._any().get_ca_certs(binary_form)
-
-    def get_ciphers(self) -> Any:
-        """List the cipher suites, see `ssl.SSLContext.get_ciphers`."""
-        return self._any().get_ciphers()
-
     def _any(self) -> InnerContext:
-        return self._inner_for(next(iter(self._scope.credentials), None))
+        first = next(iter(self._scope.credentials), None)
+        return self._inner(first.identity if first is not None else None)
 
     def __repr__(self) -> str:
         return f"<MTLSContext: {self._trust!r}, {self._scope!r}>"
@@ -244,62 +297,3 @@ class MTLSContext(ssl.SSLContext):
             hint="make one in each process",
             code="pickle",
         )
-
-
-def _fixed(name: str, instead: str) -> property:
-    """Return a property that reads the inner context's and cannot be changed."""
-
-    def read(self: MTLSContext) -> Any:
-        return getattr(self._any(), name)
-
-    def write(self: MTLSContext, value: Any) -> None:
-        # libraries write back what they read; only a change is refused
-        if value != read(self):
-            raise ConfigurationError(
-                f"{name} of an MTLSContext cannot be changed", hint=instead, code="context_fixed"
-            )
-
-    return property(read, write, doc=f"The `{name}` of the inner contexts; cannot be changed.")
-
-
-def _refused(name: str, instead: str) -> Any:
-    def refuse(_self: MTLSContext, *_args: Any, **_options: Any) -> NoReturn:
-        raise ConfigurationError(
-            f"{name}() would change a context in use", hint=instead, code="context_fixed"
-        )
-
-    refuse.__name__, refuse.__doc__ = name, "Refused: the context is fixed when it is made."
-    return refuse
-
-
-_TRUST = "say it with trust=Trust.from_file('ca.pem'), or Trust.dangerously_unverified() in a test"
-_VERSION = "say it with trust=Trust.system(minimum_version='1.3')"
-_FIXED = "TLS settings are fixed: TLS 1.2 or newer with OpenSSL's safe cipher suites"
-_IDENTITY = "pass the identity when the context is made: MTLSContext(FileSource('client.pem'))"
-
-for _name, _instead in {
-    "verify_mode": _TRUST,
-    "check_hostname": _TRUST,
-    "hostname_checks_common_name": _TRUST,
-    "verify_flags": _TRUST,
-    "minimum_version": _VERSION,
-    "maximum_version": _VERSION,
-    "options": _FIXED,
-    "post_handshake_auth": _FIXED,
-    "keylog_filename": "session keys are not written to files",
-    "sni_callback": _FIXED,
-    "_msg_callback": _FIXED,
-}.items():
-    setattr(MTLSContext, _name, _fixed(_name, _instead))
-
-for _name, _instead in {
-    "load_cert_chain": _IDENTITY,
-    "set_ciphers": _FIXED,
-    "set_ecdh_curve": _FIXED,
-    "load_dh_params": _FIXED,
-    "set_servername_callback": _FIXED,
-    "set_psk_client_callback": _FIXED,
-    "set_psk_server_callback": _FIXED,
-    "set_npn_protocols": _FIXED,
-}.items():
-    setattr(MTLSContext, _name, _refused(_name, _instead))

@@ -1,31 +1,73 @@
 """The live holder of the current identity.
 
-Rule of this file: readers take one reference and never a lock; a change is a new value put in
-the old one's place after everything about it has been checked.
+Rules of this file: readers take one reference and never wait for a load while the identity they
+have is good; a change is a new value put in the old one's place after everything about it has
+been checked, down to the contexts that will present it.
 """
 
 from __future__ import annotations
 
+import datetime
+import logging
+import signal
 import threading
+import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import NoReturn, Protocol, Self
+from weakref import WeakSet
 
-from mtls_client.errors import ConfigurationError
-from mtls_client.events import IdentityReloaded, Observer, emit
+from mtls_client._os.forking import renewed_after_fork
+from mtls_client._polling import Changes, Watcher
+from mtls_client.errors import ConfigurationError, MTLSError
+from mtls_client.events import (
+    Event,
+    GenerationDrained,
+    IdentityReloaded,
+    Observer,
+    ReloadFailed,
+    emit,
+)
+from mtls_client.identity import Identity
+from mtls_client.leases import Generation, Lease
 from mtls_client.sources.base import Source
 
-if TYPE_CHECKING:
-    from mtls_client.identity import Identity
+__all__ = ["Credential", "User"]
 
-__all__ = ["Credential"]
+_NONE_LEFT = datetime.timedelta()
+_log = logging.getLogger("mtls_client")
+
+
+class User(Protocol):
+    """What presents the identities of a credential."""
+
+    def prepare(self, identity: Identity) -> None:
+        """Get ready to present an identity that will be the current one in a moment.
+
+        Raises:
+            MTLSError: it cannot be presented.
+        """
+        ...
+
+    def drain(self, generation: Generation) -> None:
+        """Close what a retired generation does not need any more."""
+        ...
 
 
 class Credential:
     """Holds the identity that a source loads; may be shared by many sessions and threads.
 
+    A change of the source is noticed by its content, at the next request after `poll_interval`,
+    and taken over once the new identity has proved good. While it is not (half-written,
+    mismatched, unreadable, gone, expired), the last good one stays, `ReloadFailed` says why, and
+    the source is tried again.
+
     Args:
         source: where the identity comes from.
-        observers: told of every reload.
+        poll_interval: the shortest time between two looks at the source, in seconds. A source
+            that is costly to ask may have a longer one of its own.
+        watch: look at the source from a thread of its own, also while there are no requests.
+        observers: told of every reload, failed reload and drained generation.
         present_unusable: present an identity that is expired, not valid yet, weak or not
             meant for client authentication, and let the server decide. Without it, such an
             identity is refused here, with an error that says what is wrong.
@@ -34,14 +76,29 @@ class Credential:
         IdentityError: the identity cannot be loaded, or is not usable.
 
     Example:
-        >>> credential = Credential(FileSource("client.pem", "client.key"))  # doctest: +SKIP
-        >>> session = Session(credential)  # doctest: +SKIP
+        >>> with Credential(FileSource("tls.crt", "tls.key")) as credential:  # doctest: +SKIP
+        ...     session = Session(credential)
     """
+
+    _watcher: Watcher | None = None
 
     def __init__(
         self,
         source: Source,
         *,
+        poll_interval: float = 1.0,
+        watch: bool = False,
+        observers: Iterable[Observer] = (),
+        present_unusable: bool = False,
+    ) -> None:
+        self._prepare(source, poll_interval, observers, present_unusable)
+        self._take_over()
+        self._watcher = Watcher(self) if watch else None
+
+    def _prepare(
+        self,
+        source: Source,
+        poll_interval: float = 1.0,
         observers: Iterable[Observer] = (),
         present_unusable: bool = False,
     ) -> None:
@@ -52,26 +109,110 @@ class Credential:
                 "FileSource('client.pem', 'client.key')",
                 code="source_type",
             )
+        if not poll_interval > 0:
+            raise ConfigurationError(
+                f"poll_interval is {poll_interval!r}",
+                hint="give a number of seconds above zero",
+                code="poll_interval",
+            )
         self._source = source
+        self._changes = Changes(source, poll_interval)
         self._observers = tuple(observers)
         self._present_unusable = present_unusable
+        self._users: WeakSet[User] = WeakSet()
+        self._generation: Generation | None = None
+        self._draining: set[Generation] = set()
         self._lock = threading.Lock()
-        self._current = (self._loaded(), 1)
+        self._attaching = threading.Lock()
+        self._drained = threading.Condition()
+        renewed_after_fork(self)
 
     @classmethod
-    def of(cls, credential: Credential | Source) -> Credential:
-        """Return the credential itself, or a new one around a bare source."""
-        return credential if isinstance(credential, Credential) else cls(credential)
+    def of(cls, credential: Credential | Source, *, deferred: bool = False) -> Credential:
+        """Return the credential itself, or a new one around a bare source.
+
+        Args:
+            credential: either.
+            deferred: load a bare source when its identity is first needed.
+        """
+        if isinstance(credential, Credential):
+            return credential
+        if not deferred:
+            return cls(credential)
+        self = cls.__new__(cls)
+        self._prepare(credential)
+        return self
 
     @property
     def identity(self) -> Identity:
         """The current identity."""
-        return self._current[0]
+        return self.current().identity
 
     @property
     def generation(self) -> int:
         """How many identities this credential has held, the current one included."""
-        return self._current[1]
+        return self.current().number
+
+    @property
+    def stale(self) -> bool:
+        """Whether it is time for `refresh`, which may read files and take a while."""
+        return self._changes.overdue and not (self._generation is not None and self._lock.locked())
+
+    def pause(self) -> float:
+        """Return in how many seconds it is time for `refresh` again, at most a minute."""
+        return min(max(self._changes.due - time.monotonic(), 0.01), 60.0)
+
+    def current(self) -> Generation:
+        """Return the current generation without looking at the source."""
+        if self._generation is None:
+            self.refresh()
+        assert self._generation is not None, "refresh loads or raises"
+        return self._generation
+
+    def lease(self) -> Lease:
+        """Return a lease on the current generation."""
+        while (lease := self.current().lease()) is None:
+            pass  # it was replaced in between; the next one is in place already
+        return lease
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Look at the source if it is time to, and take over what has changed.
+
+        Never raises while there is a good identity; one thread looks, others go on with what
+        they have.
+
+        Args:
+            now: look although it is not time yet.
+
+        Raises:
+            IdentityError: there is no identity yet, and the source cannot be loaded.
+        """
+        current = self._generation
+        if current is not None and not now and not self.stale:
+            return
+        # who has an identity that still works goes on with it while another thread looks
+        good = current is not None and current.identity.expires_in() > _NONE_LEFT
+        if not self._lock.acquire(blocking=now or not good):
+            return
+        events: list[Event] = []
+        retired = None
+        try:
+            first = self._generation is None
+            if first or ((now or self._changes.overdue) and self._changes.seen(now=now)):
+                retired = self._attempt(events)
+        except Exception:
+            if first:
+                raise
+        finally:
+            self._lock.release()
+            self._tell(retired, events)
+
+    def refresh_soon(self) -> None:
+        """Look at the source in a thread of its own if it is time to; for event loops."""
+        if self._generation is None:
+            self.refresh()
+        elif self.stale:
+            threading.Thread(target=self.refresh, name="mtls-client refresh", daemon=True).start()
 
     def reload(self) -> Identity:
         """Load the source again and present its identity in every handshake from now on.
@@ -83,28 +224,197 @@ class Credential:
             IdentityError: the source cannot be loaded or is not usable; the last good
                 identity stays in place.
         """
+        events: list[Event] = []
+        retired = None
+        try:
+            with self._lock:
+                retired = self._attempt(events)
+        finally:
+            self._tell(retired, events)
+        return self.identity
+
+    def reload_on(self, number: int | None = None) -> None:
+        """Look at the source whenever the process gets a signal. Call it in the main thread.
+
+        Args:
+            number: the signal; SIGHUP if None. A handler that is there already is still called.
+
+        Raises:
+            ConfigurationError: this system has no SIGHUP, or this is not the main thread.
+        """
+        number = number if number is not None else getattr(signal, "SIGHUP", None)
+        if number is None:
+            raise ConfigurationError(
+                "this system has no SIGHUP", hint="name a signal", code="signal"
+            )
+
+        def handle(received: int, frame: object) -> None:
+            # a handler runs between two instructions of a thread that may hold our lock
+            threading.Thread(target=self._reload_or_log, daemon=True).start()
+            if callable(previous):
+                previous(received, frame)  # type: ignore[arg-type]
+
+        try:
+            previous = signal.signal(number, handle)
+        except ValueError as error:
+            raise ConfigurationError(
+                "signals can be handled in the main thread only",
+                hint="call reload_on() where the program starts",
+                code="signal",
+            ) from error
+
+    def wait_drained(self, timeout: float | None = None) -> bool:
+        """Wait until no request uses an identity that was replaced.
+
+        Then the old certificate may be revoked without failing a request.
+
+        Args:
+            timeout: the longest wait in seconds; None waits as long as it takes.
+
+        Returns:
+            Whether that is so; False after the timeout.
+        """
+        with self._drained:
+            return self._drained.wait_for(lambda: not self._draining, timeout)
+
+    def attach(self, user: User) -> None:
+        """Keep a user told of changes for as long as it lives; called by contexts.
+
+        Raises:
+            IdentityError: it cannot present the current identity.
+        """
         with self._lock:
-            identity = self._loaded()
-            current, generation = self._current
-            if identity.certificate_pem() == current.certificate_pem():
-                return current
-            self._current = (identity, generation + 1)
-        emit(
-            self._observers,
-            IdentityReloaded(
-                generation=generation + 1,
-                fingerprint=identity.fingerprint,
-                serial=identity.serial,
-                not_after=identity.not_after,
-            ),
-        )
-        return identity
+            if self._generation is not None:
+                user.prepare(self._generation.identity)
+            with self._attaching:
+                self._users.add(user)
+
+    def close(self) -> None:
+        """Stop looking at the source; the identity stays what it is. May be called again."""
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher = None
+        self._changes.due = float("inf")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def after_fork(self) -> None:
+        """Start over in a child: nobody uses anything here yet."""
+        self._lock = threading.Lock()
+        self._attaching = threading.Lock()
+        self._drained = threading.Condition()
+        self._draining = set()
+        if (old := self._generation) is not None:
+            self._generation = Generation(old.identity, old.number, self._settled)
+        if self._watcher is not None:
+            self._watcher = Watcher(self)
 
     def __repr__(self) -> str:
-        return f"<Credential: {self.identity!r}, generation {self.generation}>"
+        if self._generation is None:
+            return f"<Credential: {self._source!r}, not loaded yet>"
+        return f"<Credential: {self._generation.identity!r}, generation {self._generation.number}>"
 
-    def _loaded(self) -> Identity:
+    def __reduce__(self) -> NoReturn:
+        raise ConfigurationError(
+            "a credential holds a private key and cannot be pickled",
+            hint="make one in each process",
+            code="pickle",
+        )
+
+    def _attempt(self, events: list[Event]) -> Generation | None:
+        try:
+            return self._take_over(events)
+        except Exception as error:
+            # the text of an error that is not ours may hold anything
+            code, message = "source_failed", f"{type(error).__name__} in load()"
+            if isinstance(error, MTLSError):
+                code, message = error.code, str(error.args[0])
+            retry_in = self._changes.failed()
+            events.append(
+                ReloadFailed(
+                    code=code,
+                    message=message,
+                    attempts=self._changes.failures,
+                    retry_in=retry_in,
+                )
+            )
+            raise
+
+    def _take_over(self, events: list[Event] | None = None) -> Generation | None:
+        """Load, check, put in place; return the generation that was replaced."""
+        self._changes.look()
         identity = self._source.load()
         if not self._present_unusable:
             identity.require_usable()
-        return identity
+        old = self._generation
+        if old is not None and _same(identity, old.identity):
+            self._changes.loaded()
+            return None
+        for user in self._attached():
+            user.prepare(identity)
+        self._changes.loaded()
+        if old is not None:
+            with self._drained:
+                self._draining.add(old)
+        number = old.number + 1 if old is not None else 1
+        self._generation = Generation(identity, number, self._settled)
+        if old is not None and events is not None:
+            events.append(
+                IdentityReloaded(
+                    generation=number,
+                    fingerprint=identity.fingerprint,
+                    serial=identity.serial,
+                    not_after=identity.not_after,
+                )
+            )
+        return old
+
+    def _attached(self) -> list[User]:
+        with self._attaching:
+            return list(self._users)
+
+    def _tell(self, retired: Generation | None, events: list[Event]) -> None:
+        for event in events:
+            emit(self._observers, event)
+        if retired is not None:
+            retired.retire()
+
+    def _settled(self, generation: Generation) -> None:
+        """Let the users of a retired generation clean up; tell when the last one is gone."""
+        for user in self._attached():
+            user.drain(generation)
+        if generation.leases:
+            return
+        with self._drained:
+            if generation not in self._draining:
+                return
+            self._draining.remove(generation)
+            self._drained.notify_all()
+        identity = generation.identity
+        emit(
+            self._observers,
+            GenerationDrained(
+                generation=generation.number,
+                fingerprint=identity.fingerprint,
+                serial=identity.serial,
+            ),
+        )
+
+    def _reload_or_log(self) -> None:
+        try:
+            self.reload()
+        except Exception as error:
+            _log.warning("%r keeps its identity after a %s", self, type(error).__name__)
+
+
+def _same(one: Identity, other: Identity) -> bool:
+    return one.certificate_pem() == other.certificate_pem() and one.roots == other.roots

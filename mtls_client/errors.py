@@ -10,6 +10,7 @@ MTLSError                                       .hint  .retryable  .code
 │   ├ PasswordError                             wrong, or needed
 │   ├ KeyMismatchError                          the key is not the certificate's
 │   ├ AmbiguousIdentityError                    several, and none was selected
+│   ├ KeyringError                              locked, missing, unsafe, too slow
 │   ├ IdentityExpiredError
 │   ├ IdentityNotYetValidError
 │   ├ IdentityPurposeError                      not meant for client authentication
@@ -54,6 +55,7 @@ __all__ = [
     "IdentityPurposeError",
     "IdentityRejectedError",
     "KeyMismatchError",
+    "KeyringError",
     "MTLSError",
     "MissingExtraError",
     "PasswordError",
@@ -152,6 +154,12 @@ class AmbiguousIdentityError(IdentityError):
     """There are several identities and the selection does not say which."""
 
     code = "identity_ambiguous"
+
+
+class KeyringError(IdentityError):
+    """The OS keyring is locked, missing, unsafe, damaged, or does not answer."""
+
+    code = "keyring"
 
 
 class IdentityExpiredError(IdentityError):
@@ -282,6 +290,7 @@ class IdentityRejectedError(MTLSError, ssl.SSLError):
             if the server closed the connection without one.
         certain: False where only the end of the connection was seen.
         host: the server's name, or None.
+        unprocessed: the server has surely not seen the request, whatever its method.
     """
 
     code = "identity_rejected"
@@ -289,6 +298,7 @@ class IdentityRejectedError(MTLSError, ssl.SSLError):
     alert: str | None
     certain: bool
     host: str | None
+    unprocessed: bool = False
 
     def __init__(
         self,

@@ -15,12 +15,14 @@ from typing import TypeAlias
 
 __all__ = [
     "Event",
+    "GenerationDrained",
     "HandshakeCompleted",
     "HandshakeFailed",
     "IdentityRejected",
     "IdentityReloaded",
     "Observer",
     "PinMismatch",
+    "ReloadFailed",
     "UnverifiedConnection",
     "emit",
 ]
@@ -151,6 +153,39 @@ class IdentityReloaded(Event):
     fingerprint: str
     serial: str
     not_after: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadFailed(Event):
+    """A source has changed, but what it holds now cannot be used; the last identity stays.
+
+    Attributes:
+        code: the `code` of the error.
+        message: one line, as in the error.
+        attempts: how often it has failed in a row.
+        retry_in: when the same content is tried again, in seconds; other content is tried as
+            soon as it is noticed.
+    """
+
+    code: str
+    message: str
+    attempts: int
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationDrained(Event):
+    """No request uses a replaced identity any more; its certificate may be revoked.
+
+    Attributes:
+        generation: the credential's count of identities, from 1.
+        fingerprint: SHA-256 of the old certificate in hex.
+        serial: its serial number in hex.
+    """
+
+    generation: int
+    fingerprint: str
+    serial: str
 
 
 def emit(observers: Iterable[Observer], event: Event) -> None:

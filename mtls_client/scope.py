@@ -33,13 +33,16 @@ class Scope:
     entries: tuple[tuple[HostPattern | None, Credential], ...]
 
     @classmethod
-    def of(cls, credentials: Credentials, hosts: Iterable[str] | None) -> Scope:
+    def of(
+        cls, credentials: Credentials, hosts: Iterable[str] | None, *, deferred: bool = False
+    ) -> Scope:
         """Read what a session or context was given.
 
         Args:
             credentials: one credential or source, a mapping from host pattern to such, or
                 None for no identity.
             hosts: the patterns of the hosts that one credential is meant for, or None for all.
+            deferred: load bare sources when their identity is first needed.
 
         Raises:
             ConfigurationError: a pattern is malformed, or both ways are mixed.
@@ -59,14 +62,14 @@ class Scope:
                     code="hosts_twice",
                 )
             entries = [
-                (HostPattern.parse(pattern), Credential.of(credential))
+                (HostPattern.parse(pattern), Credential.of(credential, deferred=deferred))
                 for pattern, credential in credentials.items()
             ]
             entries.sort(key=lambda entry: entry[0].rank, reverse=True)
             return cls(tuple(entries))
         if credentials is None:
             return cls(())
-        credential = Credential.of(credentials)
+        credential = Credential.of(credentials, deferred=deferred)
         if hosts is None:
             return cls(((None, credential),))
         return cls(tuple((HostPattern.parse(host), credential) for host in hosts))

@@ -19,7 +19,7 @@ LAYERS = [
     {"identity", "trust", "pins", "hosts", "events", "_formats"},
     {"_tls"},
     {"sources"},
-    {"credential", "scope"},
+    {"_polling", "leases", "credential", "scope"},
     {"context"},
     {"sessions"},
     {"cli", "testing", "__main__"},

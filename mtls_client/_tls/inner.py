@@ -8,7 +8,7 @@ therefore set in `build`, and a change is a new context.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 from weakref import WeakValueDictionary
 
@@ -45,8 +45,18 @@ class InnerContext(ssl.SSLContext):
 
     def __setattr__(self, name: str, value: object) -> None:
         if self._sealed:
+            # libraries write back what they read
+            if getattr(self, name, None) == value:
+                return
             _refuse()
         super().__setattr__(name, value)
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        """Offer protocols by ALPN (RFC 7301); libraries ask for the same ones again and again."""
+        if not self._sealed:
+            super().set_alpn_protocols(list(alpn_protocols))
+        elif tuple(alpn_protocols) != self.alpn:
+            _refuse()
 
 
 def _refuse(*_args: object, **_options: object) -> NoReturn:
@@ -61,7 +71,6 @@ _CHANGES = (
     "load_cert_chain",
     "load_default_certs",
     "load_verify_locations",
-    "set_alpn_protocols",
     "set_ciphers",
     "set_default_verify_paths",
 )

@@ -187,6 +187,13 @@ class CheckedSocket(_Checked, ssl.SSLSocket):
     """An `SSLSocket` under the rules of this file."""
 
     _early = b""
+    on_close: Callable[[], None] | None = None
+    """Called when it is closed."""
+
+    def _real_close(self) -> None:
+        super()._real_close()  # close and the last file of makefile end here
+        if self.on_close is not None:
+            self.on_close()
 
     def do_handshake(self, block: bool = False) -> None:
         """Shake hands, then check the server."""

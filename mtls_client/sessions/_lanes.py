@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import ssl
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from mtls_client._os.forking import renewed_after_fork
 from mtls_client.context import MTLSContext
 from mtls_client.errors import ConfigurationError, MTLSError
 from mtls_client.events import Observer
@@ -20,9 +21,18 @@ from mtls_client.trust import Trust
 if TYPE_CHECKING:
     from mtls_client._tls.inner import InnerContext
     from mtls_client._tls.sockets import Connection
+    from mtls_client.leases import Leased
     from mtls_client.scope import Credentials
 
-__all__ = ["Lanes", "Transport", "marked", "native_error", "refuse_overrides"]
+__all__ = [
+    "Lanes",
+    "Transport",
+    "marked",
+    "named",
+    "native_error",
+    "refuse_overrides",
+    "replayable",
+]
 
 
 class Lanes:
@@ -42,13 +52,19 @@ class Lanes:
         *,
         proxy_identity: Credentials,
         http2: bool,
+        deferred: bool,
     ) -> None:
         # what httpcore will set at every connection
         alpn = ["http/1.1", "h2"] if http2 else ["http/1.1"]
         self.straight = MTLSContext(
-            credential, trust=trust, hosts=hosts, observers=observers, alpn=alpn
+            credential,
+            trust=trust,
+            hosts=hosts,
+            observers=observers,
+            alpn=alpn,
+            deferred=deferred,
         )
-        self.refusals = Refusals(self.straight, multiplexed=http2)
+        self.refusals = Refusals(multiplexed=http2)
         self._astray: MTLSContext | None = None
         self._proxy_identity = proxy_identity
 
@@ -89,6 +105,7 @@ class Transport:
     """What the sync and the async transport have in common."""
 
     _kind: Any
+    _deferred = False
 
     def __init__(
         self,
@@ -104,7 +121,13 @@ class Transport:
         refuse_overrides(options)
         http2 = options.get("http2", False)
         lanes = Lanes(
-            credential, trust, hosts, observers, proxy_identity=proxy_identity, http2=http2
+            credential,
+            trust,
+            hosts,
+            observers,
+            proxy_identity=proxy_identity,
+            http2=http2,
+            deferred=self._deferred,
         )
         self._lay(lanes, proxy, options)
 
@@ -117,30 +140,74 @@ class Transport:
 
     def _lay(self, lanes: Lanes, proxy: Any, options: dict[str, Any]) -> None:
         self._lanes, self._proxy, self._options = lanes, lanes.through(proxy), options
-        self._straight = self._open(lanes.straight)
-        self._astray: Any = None
+        self._transports: dict[InnerContext, Any] = {}
         self._opening = threading.Lock()
+        lanes.straight.follow(self)
+        renewed_after_fork(self)
 
-    def _open(self, context: MTLSContext) -> Any:
-        return self._kind(verify=context, proxy=self._proxy, **self._options)
+    def drop(self, context: InnerContext, *, finished: bool) -> None:
+        """Close what an identity that was replaced does not need any more."""
+        raise NotImplementedError
 
-    def _lane(self, hop: Hop) -> Any:
-        if not hop.astray:
-            return self._straight
+    def _context(self, hop: Hop) -> MTLSContext:
+        return self._lanes.astray if hop.astray else self._lanes.straight
+
+    def _transport(self, inner: InnerContext) -> Any:
+        """Return the transport whose connections present one identity."""
+        transport = self._transports.get(inner)
+        if transport is None:
+            with self._opening:
+                transport = self._transports.get(inner)
+                if transport is None:
+                    transport = self._kind(verify=inner, proxy=self._proxy, **self._options)
+                    self._transports[inner] = transport
+        return transport
+
+    def _taken(self) -> list[Any]:
+        """Take all transports away, to close them."""
         with self._opening:
-            if self._astray is None:
-                self._astray = self._open(self._lanes.astray)
-            return self._astray
+            transports, self._transports = list(self._transports.values()), {}
+        return transports
+
+    def after_fork(self) -> None:
+        """Start over in a child: a connection that two processes use garbles both."""
+        self._opening = threading.Lock()
+        self._transports = {}
+
+    def _prover(self, leased: Leased, hop: Hop) -> Callable[[], object] | None:
+        if self._elsewhere():
+            return None
+        return lambda: self._lanes.refusals.found(leased.context, *hop.address)
+
+    def _elsewhere(self) -> bool:
+        """Tell whether connections go another way than a probe would."""
+        options = self._options
+        return bool(self._proxy or options.get("uds") or options.get("local_address"))
 
     def _suspect(
-        self, error: Exception, ours: MTLSError | None, hop: Hop, connections: list[Connection]
+        self,
+        error: Exception,
+        ours: MTLSError | None,
+        hop: Hop,
+        connections: list[Connection],
+        used: InnerContext,
     ) -> InnerContext | None:
         """Return what to probe with to find out why a connection broke, or None."""
         broke = isinstance(error, (httpx.NetworkError, httpx.ProtocolError))
-        elsewhere = self._proxy or self._options.get("uds") or self._options.get("local_address")
-        if not broke or hop.astray or elsewhere:
+        if not broke or hop.astray or self._elsewhere():
             return None
-        return self._lanes.refusals.suspect(ours, connections, hop.address[0])
+        return self._lanes.refusals.suspect(ours, connections, used)
+
+
+def named(request: httpx.Request, hop: Hop) -> str:
+    """Return the name that the server will be checked by."""
+    name: str | bytes = request.extensions.get("sni_hostname") or hop.address[0]
+    return name.decode("ascii") if isinstance(name, bytes) else name
+
+
+def replayable(request: httpx.Request) -> bool:
+    """Tell whether a body can be sent from its beginning again."""
+    return isinstance(request.stream, httpx.ByteStream)
 
 
 def refuse_overrides(options: dict[str, Any]) -> None:

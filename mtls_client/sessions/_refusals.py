@@ -21,7 +21,6 @@ from mtls_client.errors import IdentityRejectedError, MTLSError
 
 if TYPE_CHECKING:
     from mtls_client._tls.inner import InnerContext
-    from mtls_client.context import MTLSContext
 
 __all__ = ["Refusals", "opening"]
 
@@ -52,15 +51,13 @@ class _Question:
 
 
 class Refusals:
-    """Finds out about refusals for the requests of one context.
+    """Finds out about refusals for the requests of one session.
 
     Args:
-        context: the context of the session.
         multiplexed: requests share connections that others opened (HTTP/2).
     """
 
-    def __init__(self, context: MTLSContext, *, multiplexed: bool = False) -> None:
-        self._context = context
+    def __init__(self, *, multiplexed: bool = False) -> None:
         self._multiplexed = multiplexed
         self._lock = threading.Lock()
         # by inner context: another identity is another question, and its answers go with it
@@ -68,14 +65,14 @@ class Refusals:
         self._questions = WeakKeyDictionary()
 
     def suspect(
-        self, ours: MTLSError | None, connections: list[Connection], host: str
+        self, ours: MTLSError | None, connections: list[Connection], used: InnerContext
     ) -> InnerContext | None:
         """Return the context to ask with, or None if there is nothing to ask.
 
         Args:
             ours: what is known of the failure so far.
             connections: those that were opened for the request.
-            host: the server's name.
+            used: the context that the request was sent with.
         """
         if ours is not None and getattr(ours, "certain", True):
             return None
@@ -83,7 +80,7 @@ class Refusals:
             last = connections[-1]
             suspected = last.watch.agreed and not last.watch.received
             return context_of(last) if suspected else None
-        return self._context.inner_for(host) if self._multiplexed else None
+        return used if self._multiplexed else None
 
     def found(self, inner: InnerContext, host: str, port: int) -> IdentityRejectedError | None:
         """Ask the server once more; blocks for a few seconds at most."""

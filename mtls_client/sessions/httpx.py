@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from mtls_client.errors import MTLSError
 from mtls_client.events import Observer
+from mtls_client.sessions._again import Again, surely_unprocessed
 from mtls_client.sessions._errors import both, buried
 from mtls_client.sessions._lanes import (
     Lanes,
     Transport,
     marked,
+    named,
     native_error,
     refuse_overrides,
+    replayable,
 )
 from mtls_client.sessions._refusals import opening
+from mtls_client.sessions._streams import HeldAsyncStream, HeldStream, Home, home
 from mtls_client.trust import Trust
 
 if TYPE_CHECKING:
     from anyio import CapacityLimiter
 
     from mtls_client._tls.inner import InnerContext
+    from mtls_client.leases import Leased
     from mtls_client.scope import Credentials
+    from mtls_client.sessions._origins import Hop
 
 __all__ = ["AsyncClient", "AsyncMTLSTransport", "Client", "MTLSTransport"]
 
@@ -57,32 +65,61 @@ class MTLSTransport(Transport, httpx.BaseTransport):
             TrustError: we refused the server; also an `httpx.ConnectError`.
             IdentityRejectedError: the server refused us; also an `httpx.TransportError`.
         """
-        hop, handled = marked(request), sys.exception()
+        hop = marked(request)
+        context, name = self._context(hop), named(request, hop)
+        if (credential := context.credential_for(name)) is not None:
+            credential.refresh()
+        again = Again(request.method, lambda: replayable(request))
+        leased = context.lease(name)
+        while True:
+            try:
+                response = self._handle(request, leased, hop)
+            except BaseException as error:
+                leased.release()
+                if not (
+                    isinstance(error, httpx.TransportError)
+                    and again.allowed(error, credential, leased, self._prover(leased, hop))
+                ):
+                    raise
+            else:
+                leased.begun()
+                response.stream = HeldStream(response.stream, leased)
+                return response
+            leased = context.lease(name)
+
+    def _handle(self, request: httpx.Request, leased: Leased, hop: Hop) -> httpx.Response:
+        handled = sys.exception()
         with opening() as connections:
             try:
-                response: httpx.Response = self._lane(hop).handle_request(request)
+                response: httpx.Response = self._transport(leased.context).handle_request(request)
             except Exception as error:
                 native = native_error(error)
                 if not isinstance(native, httpx.TransportError):
                     raise  # the caller's own, from the iterator of a body
                 ours: MTLSError | None = buried(error, handled)
-                suspect = self._suspect(native, ours, hop, connections)
+                suspect = self._suspect(native, ours, hop, connections, leased.context)
                 if suspect is not None:
                     ours = self._lanes.refusals.found(suspect, *hop.address) or ours
                 if (raised := both(ours, native) if ours else native) is error:
                     raise
-                raise raised from error
+                raise surely_unprocessed(raised, connections) from error
         return response
 
-    def __enter__(self) -> Self:
-        self._straight.__enter__()
-        return self
+    def drop(self, context: InnerContext, *, finished: bool) -> None:
+        """Close what an identity that was replaced does not need any more."""
+        transport = self._transports.get(context)
+        if transport is not None:
+            # no request takes a connection of it any more, so what is idle stays idle
+            for connection in transport._pool.connections:
+                if finished or connection.is_idle():
+                    connection.close()
+            if finished:
+                self._transports.pop(context, None)
 
     def close(self) -> None:
         """Close every connection."""
-        self._straight.close()
-        if self._astray is not None:
-            self._astray.close()
+        for transport in self._taken():
+            transport.close()
 
 
 class AsyncMTLSTransport(Transport, httpx.AsyncBaseTransport):
@@ -92,46 +129,95 @@ class AsyncMTLSTransport(Transport, httpx.AsyncBaseTransport):
     """
 
     _kind = httpx.AsyncHTTPTransport
+    _deferred = True
     _threads: CapacityLimiter | None = None
+    _home: Home | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the errors are those of `MTLSTransport.handle_request`."""
-        hop, handled = marked(request), sys.exception()
+        hop = marked(request)
+        context, name = self._context(hop), named(request, hop)
+        credential = context.credential_for(name)
+        if credential is not None and credential.stale:
+            await self._aside(credential.refresh)
+        again = Again(request.method, lambda: replayable(request))
+        self._home = self._home or home()
+        leased = context.lease(name)
+        while True:
+            try:
+                response = await self._handle(request, leased, hop)
+            except BaseException as error:
+                leased.release()
+                if not (
+                    isinstance(error, httpx.TransportError)
+                    and again.suits(error, leased)
+                    and await self._aside(
+                        again.allowed, error, credential, leased, self._prover(leased, hop)
+                    )
+                ):
+                    raise
+            else:
+                leased.begun()
+                response.stream = HeldAsyncStream(response.stream, leased)
+                return response
+            leased = context.lease(name)
+
+    async def _handle(self, request: httpx.Request, leased: Leased, hop: Hop) -> httpx.Response:
+        handled = sys.exception()
         with opening() as connections:
             try:
-                response: httpx.Response = await self._lane(hop).handle_async_request(request)
+                transport = self._transport(leased.context)
+                response: httpx.Response = await transport.handle_async_request(request)
             except Exception as error:
                 native = native_error(error)
                 if not isinstance(native, httpx.TransportError):
                     raise  # the caller's own, from the iterator of a body
                 ours: MTLSError | None = buried(error, handled)
-                suspect = self._suspect(native, ours, hop, connections)
+                suspect = self._suspect(native, ours, hop, connections, leased.context)
                 if suspect is not None:
-                    ours = await self._found(suspect, *hop.address) or ours
+                    found = self._lanes.refusals.found
+                    ours = await self._aside(found, suspect, *hop.address) or ours
                 if (raised := both(ours, native) if ours else native) is error:
                     raise
-                raise raised from error
+                raise surely_unprocessed(raised, connections) from error
         return response
 
-    async def _found(self, suspect: InnerContext, host: str, port: int) -> MTLSError | None:
+    async def _aside(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Do work that blocks, in a thread."""
         import anyio.to_thread
 
         # threads of our own: anyio makes each new connection wait for one of the common ones
         self._threads = self._threads or anyio.CapacityLimiter(8)
-        ask = self._lanes.refusals.found
         return await anyio.to_thread.run_sync(
-            ask, suspect, host, port, limiter=self._threads, abandon_on_cancel=True
+            work, *args, limiter=self._threads, abandon_on_cancel=True
         )
 
+    def drop(self, context: InnerContext, *, finished: bool) -> None:
+        """Close what an identity that was replaced does not need any more; from any thread."""
+        if self._home is not None and context in self._transports:
+            self._home(partial(self._drop, context, finished))
+
+    async def _drop(self, context: InnerContext, finished: bool) -> None:
+        transport = self._transports.get(context)
+        if transport is not None:
+            # no request takes a connection of it any more, so what is idle stays idle
+            for connection in transport._pool.connections:
+                if finished or connection.is_idle():
+                    with suppress(Exception):  # it is not needed any more, whatever ails it
+                        await connection.aclose()
+            if finished:
+                self._transports.pop(context, None)
+
     async def __aenter__(self) -> Self:
-        await self._straight.__aenter__()
+        for credential in self._lanes.straight.credentials:
+            if credential.stale:
+                await self._aside(credential.refresh)
         return self
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._straight.aclose()
-        if self._astray is not None:
-            await self._astray.aclose()
+        for transport in self._taken():
+            await transport.aclose()
 
 
 class Client(httpx.Client):
@@ -169,7 +255,13 @@ class Client(httpx.Client):
         refuse_overrides(httpx_arguments)
         http2 = httpx_arguments.get("http2", False)
         self._lanes = Lanes(
-            credential, trust, hosts, observers, proxy_identity=proxy_identity, http2=http2
+            credential,
+            trust,
+            hosts,
+            observers,
+            proxy_identity=proxy_identity,
+            http2=http2,
+            deferred=False,
         )
         super().__init__(**httpx_arguments)
 
@@ -205,7 +297,13 @@ class AsyncClient(httpx.AsyncClient):
         refuse_overrides(httpx_arguments)
         http2 = httpx_arguments.get("http2", False)
         self._lanes = Lanes(
-            credential, trust, hosts, observers, proxy_identity=proxy_identity, http2=http2
+            credential,
+            trust,
+            hosts,
+            observers,
+            proxy_identity=proxy_identity,
+            http2=http2,
+            deferred=True,
         )
         super().__init__(**httpx_arguments)
 

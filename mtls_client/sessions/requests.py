@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.adapters import DEFAULT_POOLBLOCK, DEFAULT_POOLSIZE, DEFAULT_RETRIES, HTTPAdapter
 from requests.utils import select_proxy
+from urllib3.util.response import is_fp_closed
 
+from mtls_client._os.forking import renewed_after_fork
 from mtls_client.context import MTLSContext
 from mtls_client.errors import ConfigurationError
 from mtls_client.events import Observer
+from mtls_client.sessions._again import Again, surely_unprocessed
 from mtls_client.sessions._errors import both, buried
 from mtls_client.sessions._origins import HOP, Hop
 from mtls_client.sessions._refusals import Refusals, opening
@@ -23,6 +27,8 @@ from mtls_client.trust import Trust
 if TYPE_CHECKING:
     from urllib3.util import Retry
 
+    from mtls_client._tls.inner import InnerContext
+    from mtls_client.leases import Leased
     from mtls_client.scope import Credentials
 
 __all__ = ["MTLSAdapter", "Session"]
@@ -70,8 +76,12 @@ class MTLSAdapter(HTTPAdapter):
         )
         self._stray_context: MTLSContext | None = None
         self._proxy_identity = proxy_identity
-        self._refusals = Refusals(self._context)
+        self._refusals = Refusals()
         super().__init__(pool_connections, pool_maxsize, max_retries, pool_block)
+        self._pools = {"connections": pool_connections, "maxsize": pool_maxsize}
+        self._block = pool_block
+        self._context.follow(self)
+        renewed_after_fork(self)
 
     def send(
         self,
@@ -90,32 +100,79 @@ class MTLSAdapter(HTTPAdapter):
             IdentityRejectedError: the server refused us; also a requests exception.
         """
         _refuse_overrides(verify, cert)
-        hop, handled = _marked(request), sys.exception()
+        hop = _marked(request)
+        context = self._stray() if hop.astray else self._context
+        host = hop.address[0]
+        if (credential := context.credential_for(host)) is not None:
+            credential.refresh()
+        leased = context.lease(host)
+        again = Again(request.method, _replay(request))
+        while True:
+            try:
+                return self._send(request, leased, hop, stream, timeout, proxies)
+            except requests.exceptions.RequestException as error:
+                leased.release()
+                if not again.allowed(error, credential, leased, self._prover(leased, hop, proxies)):
+                    raise
+            except BaseException:
+                leased.release()
+                raise
+            leased = context.lease(host)
+
+    def _prover(self, leased: Leased, hop: Hop, proxies: Any) -> Callable[[], object] | None:
+        if select_proxy(f"https://{hop.address[0]}", proxies):
+            return None
+        return lambda: self._refusals.found(leased.context, *hop.address)
+
+    def _send(
+        self,
+        request: requests.PreparedRequest,
+        leased: Leased,
+        hop: Hop,
+        stream: bool,
+        timeout: Any,
+        proxies: Any,
+    ) -> requests.Response:
+        handled = sys.exception()
         with opening() as connections:
             try:
-                return super().send(request, stream, timeout, True, None, proxies)
+                # as `verify`, for `build_connection_pool_key_attributes`
+                response = super().send(request, stream, timeout, leased.context, None, proxies)  # type: ignore[arg-type]
             except requests.exceptions.RequestException as error:
                 ours = buried(error, handled)
                 if isinstance(error, requests.exceptions.ConnectionError) and not (
                     hop.astray or select_proxy(request.url or "", proxies)
                 ):
-                    suspect = self._refusals.suspect(ours, connections, hop.address[0])
+                    suspect = self._refusals.suspect(ours, connections, leased.context)
                     if suspect is not None:
                         ours = self._refusals.found(suspect, *hop.address) or ours
                 if ours is None:
                     raise
-                raise both(ours, error) from error
+                raise surely_unprocessed(both(ours, error), connections) from error
+        _hold(response.raw, leased)
+        return response
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[Any, Any]:
-        """Choose the pool: one for the identity, another one for redirects that went astray."""
+        """Choose the pool: one for each context, so for each identity."""
         # not requests' own keywords: a bundle in them is read at every connection
-        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        hop = request.hooks.get(HOP)
-        astray = isinstance(hop, Hop) and hop.astray
-        context = self._stray() if astray else self._context
-        return host, {"ssl_context": context}
+        host, _ = super().build_connection_pool_key_attributes(request, True, cert)
+        return host, {"ssl_context": verify}
+
+    def drop(self, context: InnerContext, *, finished: bool) -> None:
+        """Close the pools of an identity that was replaced; responses in use go on."""
+        del finished  # a connection that comes back to a closed pool is closed
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            pools = manager.pools
+            for key in pools.keys():  # noqa: SIM118 (a copy; the container cannot be iterated)
+                if key.key_ssl_context is context and (pool := pools.pop(key, None)) is not None:
+                    pool.close()
+
+    def after_fork(self) -> None:
+        """Start over in a child: a connection that two processes use garbles both."""
+        self.init_poolmanager(**self._pools, block=self._block)
+        self.proxy_manager = {}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Do nothing: the context knows what to verify, and a pool is shared by requests."""
@@ -215,6 +272,50 @@ class Session(requests.Session):
 
     def __getstate__(self) -> NoReturn:
         raise _no_pickle("a session")
+
+
+def _replay(request: requests.PreparedRequest) -> Callable[[], bool]:
+    """Return what makes the body of a request ready to be sent again, if that is possible."""
+
+    def rewind() -> bool:
+        body, position = request.body, getattr(request, "_body_position", None)
+        if body is None or isinstance(body, (bytes, str)):
+            return True
+        if not isinstance(position, int) or not hasattr(body, "seek"):
+            return False
+        try:
+            body.seek(position)
+        except OSError:
+            return False
+        return True
+
+    return rewind
+
+
+class _Held(urllib3.HTTPResponse):
+    """A response that ends a lease when its connection is given back or closed."""
+
+    leased: Leased
+
+    def release_conn(self) -> None:
+        super().release_conn()
+        self.leased.release()
+
+    def close(self) -> None:
+        super().close()
+        self.leased.release()
+
+
+def _hold(raw: Any, leased: Leased) -> None:
+    leased.begun()
+    # of the class that urllib3 makes, and not of one that somebody put in its place
+    if type(raw) is not urllib3.HTTPResponse or is_fp_closed(raw):
+        leased.release()
+        return
+    held: Any = raw
+    held.__class__ = _Held
+    held.leased = leased
+    leased.release_with(raw)
 
 
 def _marked(request: requests.PreparedRequest) -> Hop:

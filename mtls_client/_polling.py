@@ -1,0 +1,123 @@
+"""When to look at a source again, and the thread that does so without being asked."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from mtls_client.sources.base import Source, Watchable
+
+if TYPE_CHECKING:
+    from mtls_client.credential import Credential
+
+__all__ = ["Changes", "Watcher"]
+
+_log = logging.getLogger("mtls_client")
+_LONGEST = 60.0
+
+
+class Changes:
+    """What is known of the content of a source, by its digest.
+
+    A source without a digest is never looked at unasked.
+
+    Args:
+        source: what to look at.
+        interval: the shortest time between two looks, in seconds.
+
+    Attributes:
+        due: when to look next, on the monotonic clock.
+        failures: loads that failed since the last good one.
+    """
+
+    def __init__(self, source: Source, interval: float) -> None:
+        self._source = source if isinstance(source, Watchable) else None
+        self._interval = max(interval, getattr(source, "poll_interval", 0.0))
+        self._good: bytes | None = None
+        self._tried: bytes | None = None
+        self._retry = 0.0
+        self.failures = 0
+        self.due = 0.0
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it is time to look."""
+        return time.monotonic() >= self.due
+
+    def seen(self, *, now: bool = False) -> bool:
+        """Look, and tell whether to load: there is something new, or a failure to try again."""
+        self.due = self._next()
+        if self._source is None:
+            return False
+        digest = self._digest()
+        if digest == self._good:
+            self.failures = 0
+            return False
+        return now or digest != self._tried or time.monotonic() >= self._retry
+
+    def look(self) -> None:
+        """Take the digest before a load: what changes in between is loaded once more."""
+        self.due = self._next()
+        self._tried = self._digest()
+
+    def loaded(self) -> None:
+        """Say that the content that was looked at is good."""
+        self._good, self.failures = self._tried, 0
+
+    def failed(self) -> float:
+        """Say that it is not; return in how many seconds the same content is tried again."""
+        pause = min(self._interval * 2.0**self.failures, max(_LONGEST, self._interval))
+        self.failures += 1
+        self._retry = time.monotonic() + pause
+        return pause
+
+    def _digest(self) -> bytes | None:
+        if self._source is None:
+            return None
+        try:
+            return self._source.digest()
+        except Exception as error:  # a source of somebody else's
+            return hashlib.sha256(type(error).__name__.encode()).digest()
+
+    def _next(self) -> float:
+        return time.monotonic() + self._interval if self._source is not None else float("inf")
+
+
+class Watcher:
+    """A daemon thread that refreshes a credential until it is stopped or nobody holds it."""
+
+    def __init__(self, credential: Credential) -> None:
+        self._stopped = threading.Event()
+        thread = threading.Thread(
+            target=_watch,
+            args=(ref(credential), self._stopped),
+            name="mtls-client watcher",
+            daemon=True,
+        )
+        thread.start()
+        self._thread = thread
+
+    def stop(self) -> None:
+        """End the thread and wait for it, unless it is the one that calls."""
+        self._stopped.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(5.0)
+
+
+def _watch(reference: ref[Credential], stopped: threading.Event) -> None:
+    wait = 0.0
+    while not stopped.wait(wait):
+        credential = reference()
+        if credential is None:
+            return
+        try:
+            credential.refresh()
+        except Exception:
+            # there is no identity yet, and the caller who needs one is told
+            _log.debug("%r could not be loaded", credential)
+        wait = credential.pause()
+        del credential
