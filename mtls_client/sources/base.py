@@ -1,4 +1,4 @@
-"""What a source is."""
+"""What a source is, and what one is whose change can be noticed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from mtls_client.identity import Identity
 
-__all__ = ["Source"]
+__all__ = ["Source", "Watchable"]
 
 
 @runtime_checkable
@@ -19,5 +19,17 @@ class Source(Protocol):
 
         Raises:
             IdentityError: it cannot be loaded.
+        """
+        ...
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """A source whose change can be noticed cheaply."""
+
+    def digest(self) -> bytes:
+        """Return a SHA-256 over what `load` would read now; it never raises.
+
+        What is missing or may not be read is part of it: that this is so, and why.
         """
         ...
