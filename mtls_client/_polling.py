@@ -1,20 +1,23 @@
-"""When to look at a source again, and the thread that does so without being asked."""
+"""When to look at a source again: by time, by a thread of its own, by a signal."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import signal
 import threading
 import time
+from types import FrameType
 from typing import TYPE_CHECKING
 from weakref import ref
 
+from mtls_client.errors import ConfigurationError
 from mtls_client.sources.base import Source, Watchable
 
 if TYPE_CHECKING:
     from mtls_client.credential import Credential
 
-__all__ = ["Changes", "Watcher"]
+__all__ = ["Changes", "Watcher", "reload_on"]
 
 _log = logging.getLogger("mtls_client")
 _LONGEST = 60.0
@@ -121,3 +124,34 @@ def _watch(reference: ref[Credential], stopped: threading.Event) -> None:
             _log.debug("%r could not be loaded", credential)
         wait = credential.pause()
         del credential
+
+
+def reload_on(credential: Credential, number: int | None) -> None:
+    """Reload a credential whenever the process gets a signal, see `Credential.reload_on`."""
+    number = number if number is not None else getattr(signal, "SIGHUP", None)
+    if number is None:
+        raise ConfigurationError("this system has no SIGHUP", hint="name a signal", code="signal")
+    reference = ref(credential)
+
+    def reload() -> None:
+        credential = reference()
+        try:
+            if credential is not None:
+                credential.reload()
+        except Exception as error:
+            _log.warning("%r keeps its identity after a %s", credential, type(error).__name__)
+
+    def handle(received: int, frame: FrameType | None) -> None:
+        # a handler runs between two instructions of a thread that may hold our lock
+        threading.Thread(target=reload, name="mtls-client reload", daemon=True).start()
+        if callable(previous):
+            previous(received, frame)
+
+    try:
+        previous = signal.signal(number, handle)
+    except ValueError as error:
+        raise ConfigurationError(
+            "signals can be handled in the main thread only",
+            hint="call reload_on() where the program starts",
+            code="signal",
+        ) from error

@@ -8,50 +8,28 @@ been checked, down to the contexts that will present it.
 from __future__ import annotations
 
 import datetime
-import logging
-import signal
 import threading
 import time
 from collections.abc import Iterable
-from types import TracebackType
-from typing import NoReturn, Protocol, Self
-from weakref import WeakSet
+from typing import NoReturn, Self
 
 from mtls_client._os.forking import renewed_after_fork
-from mtls_client._polling import Changes, Watcher
+from mtls_client._polling import Changes, Watcher, reload_on
 from mtls_client.errors import ConfigurationError, MTLSError
 from mtls_client.events import (
     Event,
-    GenerationDrained,
     IdentityReloaded,
     Observer,
     ReloadFailed,
     emit,
 )
 from mtls_client.identity import Identity
-from mtls_client.leases import Generation, Lease
+from mtls_client.leases import Generation, Lease, User, Users
 from mtls_client.sources.base import Source
 
-__all__ = ["Credential", "User"]
+__all__ = ["Credential"]
 
 _NONE_LEFT = datetime.timedelta()
-_log = logging.getLogger("mtls_client")
-
-
-class User(Protocol):
-    """What presents the identities of a credential."""
-
-    def prepare(self, identity: Identity) -> None:
-        """Get ready to present an identity that will be the current one in a moment.
-
-        Raises:
-            MTLSError: it cannot be presented.
-        """
-        ...
-
-    def drain(self, generation: Generation) -> None:
-        """Close what a retired generation does not need any more."""
-        ...
 
 
 class Credential:
@@ -119,12 +97,9 @@ class Credential:
         self._changes = Changes(source, poll_interval)
         self._observers = tuple(observers)
         self._present_unusable = present_unusable
-        self._users: WeakSet[User] = WeakSet()
+        self._users = Users(self._observers)
         self._generation: Generation | None = None
-        self._draining: set[Generation] = set()
         self._lock = threading.Lock()
-        self._attaching = threading.Lock()
-        self._drained = threading.Condition()
         renewed_after_fork(self)
 
     @classmethod
@@ -242,26 +217,7 @@ class Credential:
         Raises:
             ConfigurationError: this system has no SIGHUP, or this is not the main thread.
         """
-        number = number if number is not None else getattr(signal, "SIGHUP", None)
-        if number is None:
-            raise ConfigurationError(
-                "this system has no SIGHUP", hint="name a signal", code="signal"
-            )
-
-        def handle(received: int, frame: object) -> None:
-            # a handler runs between two instructions of a thread that may hold our lock
-            threading.Thread(target=self._reload_or_log, daemon=True).start()
-            if callable(previous):
-                previous(received, frame)  # type: ignore[arg-type]
-
-        try:
-            previous = signal.signal(number, handle)
-        except ValueError as error:
-            raise ConfigurationError(
-                "signals can be handled in the main thread only",
-                hint="call reload_on() where the program starts",
-                code="signal",
-            ) from error
+        reload_on(self, number)
 
     def wait_drained(self, timeout: float | None = None) -> bool:
         """Wait until no request uses an identity that was replaced.
@@ -274,8 +230,7 @@ class Credential:
         Returns:
             Whether that is so; False after the timeout.
         """
-        with self._drained:
-            return self._drained.wait_for(lambda: not self._draining, timeout)
+        return self._users.wait_drained(timeout)
 
     def attach(self, user: User) -> None:
         """Keep a user told of changes for as long as it lives; called by contexts.
@@ -286,8 +241,7 @@ class Credential:
         with self._lock:
             if self._generation is not None:
                 user.prepare(self._generation.identity)
-            with self._attaching:
-                self._users.add(user)
+            self._users.add(user)
 
     def close(self) -> None:
         """Stop looking at the source; the identity stays what it is. May be called again."""
@@ -299,22 +253,15 @@ class Credential:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def after_fork(self) -> None:
         """Start over in a child: nobody uses anything here yet."""
         self._lock = threading.Lock()
-        self._attaching = threading.Lock()
-        self._drained = threading.Condition()
-        self._draining = set()
+        self._users.after_fork()
         if (old := self._generation) is not None:
-            self._generation = Generation(old.identity, old.number, self._settled)
+            self._generation = Generation(old.identity, old.number, self._users.settled)
         if self._watcher is not None:
             self._watcher = Watcher(self)
 
@@ -359,14 +306,13 @@ class Credential:
         if old is not None and _same(identity, old.identity):
             self._changes.loaded()
             return None
-        for user in self._attached():
+        for user in self._users.all():
             user.prepare(identity)
         self._changes.loaded()
         if old is not None:
-            with self._drained:
-                self._draining.add(old)
+            self._users.draining(old)
         number = old.number + 1 if old is not None else 1
-        self._generation = Generation(identity, number, self._settled)
+        self._generation = Generation(identity, number, self._users.settled)
         if old is not None and events is not None:
             events.append(
                 IdentityReloaded(
@@ -378,42 +324,11 @@ class Credential:
             )
         return old
 
-    def _attached(self) -> list[User]:
-        with self._attaching:
-            return list(self._users)
-
     def _tell(self, retired: Generation | None, events: list[Event]) -> None:
         for event in events:
             emit(self._observers, event)
         if retired is not None:
             retired.retire()
-
-    def _settled(self, generation: Generation) -> None:
-        """Let the users of a retired generation clean up; tell when the last one is gone."""
-        for user in self._attached():
-            user.drain(generation)
-        if generation.leases:
-            return
-        with self._drained:
-            if generation not in self._draining:
-                return
-            self._draining.remove(generation)
-            self._drained.notify_all()
-        identity = generation.identity
-        emit(
-            self._observers,
-            GenerationDrained(
-                generation=generation.number,
-                fingerprint=identity.fingerprint,
-                serial=identity.serial,
-            ),
-        )
-
-    def _reload_or_log(self) -> None:
-        try:
-            self.reload()
-        except Exception as error:
-            _log.warning("%r keeps its identity after a %s", self, type(error).__name__)
 
 
 def _same(one: Identity, other: Identity) -> bool:

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
-from weakref import finalize
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from weakref import WeakSet, finalize
+
+from mtls_client.events import GenerationDrained, Observer, emit
 
 if TYPE_CHECKING:
     from mtls_client._tls.inner import InnerContext
     from mtls_client.identity import Identity
 
-__all__ = ["Generation", "Lease", "Leased"]
+__all__ = ["Generation", "Lease", "Leased", "User", "Users"]
 
 
 class Generation:
@@ -107,6 +109,83 @@ class Lease:
             # not here: the collector may have interrupted a thread that holds a lock
             with contextlib.suppress(RuntimeError):  # the interpreter is shutting down
                 threading.Thread(target=generation.changed, args=(generation,), daemon=True).start()
+
+
+class User(Protocol):
+    """What presents the identities of a credential."""
+
+    def prepare(self, identity: Identity) -> None:
+        """Get ready to present an identity that will be the current one in a moment.
+
+        Raises:
+            MTLSError: it cannot be presented.
+        """
+        ...
+
+    def drain(self, generation: Generation) -> None:
+        """Close what a retired generation does not need any more."""
+        ...
+
+
+class Users:
+    """What presents the identities of one credential, and the generations not yet drained.
+
+    Args:
+        observers: told of every generation that is.
+    """
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        self._observers = observers
+        self._users: WeakSet[User] = WeakSet()
+        self._draining: set[Generation] = set()
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Start over in a child, which uses nothing yet."""
+        self._lock = threading.Lock()
+        self._drained = threading.Condition()
+        self._draining.clear()
+
+    def add(self, user: User) -> None:
+        """Tell a user of changes for as long as it lives."""
+        with self._lock:
+            self._users.add(user)
+
+    def all(self) -> list[User]:
+        """Return those that are still alive."""
+        with self._lock:
+            return list(self._users)
+
+    def draining(self, generation: Generation) -> None:
+        """Say that a generation is about to be retired."""
+        with self._drained:
+            self._draining.add(generation)
+
+    def settled(self, generation: Generation) -> None:
+        """Let users of a retired generation clean up; tell when its last lease is gone."""
+        for user in self.all():
+            user.drain(generation)
+        if generation.leases:
+            return
+        with self._drained:
+            if generation not in self._draining:
+                return
+            self._draining.remove(generation)
+            self._drained.notify_all()
+        identity = generation.identity
+        emit(
+            self._observers,
+            GenerationDrained(
+                generation=generation.number,
+                fingerprint=identity.fingerprint,
+                serial=identity.serial,
+            ),
+        )
+
+    def wait_drained(self, timeout: float | None) -> bool:
+        """Wait until no generation is draining; return False after the timeout."""
+        with self._drained:
+            return self._drained.wait_for(lambda: not self._draining, timeout)
 
 
 class Leased(NamedTuple):

@@ -103,22 +103,9 @@ class Server:
     ) -> None:
         self.calls: list[Call] = []
         self._handler = handler or _reflect
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        keys.present(context, identity)
-        context.minimum_version, context.maximum_version = minimum_version, maximum_version
-        modes = {
-            "required": ssl.CERT_REQUIRED,
-            "optional": ssl.CERT_OPTIONAL,
-            "none": ssl.CERT_NONE,
-        }
-        context.verify_mode = modes[client_certificate]
-        if client_ca is not None:
-            context.load_verify_locations(cadata=client_ca.pem.decode())
-        if crl is not None:
-            context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
-            with keys.readable_path(crl) as path:
-                context.load_verify_locations(cafile=path)
-        self._http = _Listener(context, self._answer)
+        self._identity, self._demand = identity, client_certificate
+        self._versions = minimum_version, maximum_version
+        self._http = _Listener(self._context(client_ca, crl), self._answer)
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
@@ -147,6 +134,28 @@ class Server:
         self._http.hang_up()
         self._http.server_close()
         self._thread.join(_TIMEOUT)
+
+    def switch(self, client_ca: CA, crl: bytes | None = None) -> None:
+        """Judge the certificates of new connections by another CA or CRL from now on."""
+        self._http.context = self._context(client_ca, crl)
+
+    def _context(self, client_ca: CA | None, crl: bytes | None) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        keys.present(context, self._identity)
+        context.minimum_version, context.maximum_version = self._versions
+        modes = {
+            "required": ssl.CERT_REQUIRED,
+            "optional": ssl.CERT_OPTIONAL,
+            "none": ssl.CERT_NONE,
+        }
+        context.verify_mode = modes[self._demand]
+        if client_ca is not None:
+            context.load_verify_locations(cadata=client_ca.pem.decode())
+        if crl is not None:
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+            with keys.readable_path(crl) as path:
+                context.load_verify_locations(cafile=path)
+        return context
 
     def _answer(self, call: Call) -> Answer:
         self.calls.append(call)
