@@ -1,7 +1,8 @@
 """The `mtls` command.
 
-`mtls URL …` makes a call with curl's options; `mtls show`, `mtls pins` and `mtls demo` are words.
-The command for a word is imported when the word is said: `mtls show` needs no HTTP client.
+`mtls URL …` makes a call with curl's options; `mtls show`, `mtls pins`, `mtls identity` and
+`mtls demo` are words. The command for a word is imported when the word is said: `mtls show` needs
+no HTTP client.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_WORDS = ("show", "pins", "demo")
+_WORDS = {"show": "show", "pins": "pins", "identity": "identities", "demo": "demo"}
+"""In which module the command for a word is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with its code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    word = given.pop(0) if given and given[0] in _WORDS else "call"
+    word = given.pop(0) if given and given[0] in _WORDS else None
+    module = _WORDS[word] if word else "call"
     from mtls_client.cli.failures import exit_code_of
 
-    command: click.Command = importlib.import_module(f"mtls_client.cli.{word}").command
-    name = "mtls" if word == "call" else f"mtls {word}"
+    command: click.Command = importlib.import_module(f"mtls_client.cli.{module}").command
+    name = f"mtls {word}" if word else "mtls"
 
     def run() -> None:
         with command.make_context(name, given) as context:

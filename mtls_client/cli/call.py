@@ -21,7 +21,8 @@ __all__ = ["command"]
 
 
 @click.command(
-    epilog="Words: mtls show FILE, mtls pins HOST|FILE, mtls demo. Each has its own --help.",
+    epilog="Words: mtls show FILE, mtls pins HOST|FILE, mtls identity, mtls demo. Each has its "
+    "own --help.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.argument("url")
@@ -84,7 +85,8 @@ def _call(url: str, options: dict[str, Any]) -> None:
     from mtls_client.sessions.httpx import Client
 
     target = _target(url)
-    identity = identity_of(options["cert"], options["key"], options["password"], options["select"])
+    identity_names = ("cert", "key", "password", "select", "uri")
+    identity = identity_of(**{name: options[name] for name in identity_names})
     trust_names = ("cacert", "pins", "crlfile", "tls12", "tls13", "tls_max", "allow_legacy_ca")
     trust = trust_of(**{name: options[name] for name in trust_names})
     if target.startswith("http://"):

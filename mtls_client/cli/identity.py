@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mtls_client._os import files
 from mtls_client.cli.failures import USAGE, Exit
 from mtls_client.cli.terminal import asked_password
 from mtls_client.errors import IdentityError, PasswordError
@@ -24,6 +25,8 @@ __all__ = [
     "in_options",
     "password_option",
     "secret",
+    "secret_bytes",
+    "select_option",
     "trust_of",
     "trust_options",
 ]
@@ -47,6 +50,9 @@ def identity_options(function: _F) -> _F:
         [
             click.option(
                 "-E", "--cert", metavar="FILE", help="Our certificate: PEM, DER, PKCS#12 or PKCS#7."
+            ),
+            click.option(
+                "--identity", "uri", metavar="URI", help="Our identity: keyring:NAME, dir:PATH, …"
             ),
             click.option("--key", metavar="FILE", help="Its private key, if in another file."),
             password_option,
@@ -88,7 +94,11 @@ def trust_options(function: _F) -> _F:
 
 
 def identity_of(
-    cert: str | None, key: str | None, password: str | None, select: str | None
+    cert: str | None,
+    key: str | None,
+    password: str | None,
+    select: str | None,
+    uri: str | None = None,
 ) -> Identity | None:
     """Load the identity, and ask for its password if there is somebody to ask.
 
@@ -96,6 +106,14 @@ def identity_of(
         Exit: the options do not go together.
         IdentityError: it cannot be loaded.
     """
+    if uri is not None:
+        if cert or key:
+            raise Exit(USAGE, "--identity stands in the place of --cert and --key")
+        from mtls_client.sources.uri import source_from
+
+        return _loaded(
+            lambda word: source_from(uri, password=word, select=select).load(), uri, password
+        )
     if cert is None:
         if key or password or select:
             raise Exit(USAGE, "--key, --pass and --select go with --cert")
@@ -103,15 +121,11 @@ def identity_of(
     from mtls_client.sources.files import FileSource
 
     _refuse_password_in(cert)
-    try:
-        return FileSource(cert, key, password=secret(password), select=select).load()
-    except PasswordError as error:
-        answer = asked_password(key or cert) if error.code == "password_needed" else None
-        if answer is None:
-            raise in_options(error) from error
-        return FileSource(cert, key, password=answer, select=select).load()
-    except IdentityError as error:
-        raise in_options(error) from error
+    return _loaded(
+        lambda word: FileSource(cert, key, password=word, select=select).load(),
+        key or cert,
+        password,
+    )
 
 
 def trust_of(
@@ -170,6 +184,35 @@ def secret(where: str | None) -> bytes | Path | None:
         "a password on the command line is seen by every user of this machine",
         "write --pass env:NAME, --pass file:PATH or --pass fd:N, or leave it out to be asked",
     )
+
+
+def secret_bytes(where: str) -> bytes:
+    """Return the password that `--pass` points to, read at once.
+
+    Raises:
+        Exit: it is no place but the password itself, or the place has none.
+    """
+    value = secret(where)
+    if isinstance(value, Path):
+        try:
+            return files.read(value).removesuffix(b"\n").removesuffix(b"\r")
+        except IdentityError as error:
+            raise Exit(USAGE, f"--pass {where}: {error.args[0]}", error.hint) from error
+    return value or b""
+
+
+def _loaded(
+    load: Callable[[str | bytes | Path | None], Identity], what: str, password: str | None
+) -> Identity:
+    try:
+        return load(secret(password))
+    except PasswordError as error:
+        answer = asked_password(what) if error.code == "password_needed" else None
+        if answer is None:
+            raise in_options(error) from error
+        return load(answer)
+    except IdentityError as error:
+        raise in_options(error) from error
 
 
 def _pins(text: str) -> list[Pin]:

@@ -29,6 +29,7 @@ def command(
     key: str | None,
     password: str | None,
     select: str | None,
+    uri: str | None,
     cacert: str | None,
     pins: tuple[str, ...],
     crlfile: str | None,
@@ -57,7 +58,7 @@ def command(
         tls_max=tls_max,
         allow_legacy_ca=allow_legacy_ca,
     )
-    context = MTLSContext(identity_of(cert, key, password, select), trust=trust)
+    context = MTLSContext(identity_of(cert, key, password, select, uri), trust=trust)
     for certificate in _presented(where, context):
         _print(certificate)
 

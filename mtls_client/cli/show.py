@@ -27,7 +27,7 @@ from mtls_client.pins import Pin
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["command", "contents_of"]
+__all__ = ["command", "contents_of", "described", "print_described"]
 
 
 @click.command()
@@ -42,7 +42,7 @@ def command(files_: tuple[str, ...], password: str | None, as_json: bool) -> Non
     shown, failed = [], False
     for name in files_:
         try:
-            shown.append({"file": name, **_described(contents_of(Path(name), password))})
+            shown.append({"file": name, **described(contents_of(Path(name), password))})
         except IdentityError as error:
             failed = True
             hint = (error.hint or "").replace("FILE", shlex.quote(name)) or None
@@ -53,7 +53,7 @@ def command(files_: tuple[str, ...], password: str | None, as_json: bool) -> Non
     if as_json:
         click.echo(jsonlib.dumps(shown, indent=2, ensure_ascii=False))
     else:
-        _print(shown)
+        print_described(shown)
     if failed:
         raise Exit(OUR_CERTIFICATE)
 
@@ -74,7 +74,8 @@ def contents_of(path: Path, password: str | None) -> Contents:
         return open_part
 
 
-def _described(contents: Contents) -> dict[str, Any]:
+def described(contents: Contents) -> dict[str, Any]:
+    """Return what certificates and keys are, for JSON; of a key only that it is there."""
     keys = [key.value.public_key() for key in contents.keys]
     certificates = []
     for one in contents.certificates:
@@ -107,7 +108,8 @@ def _described(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _print(shown: list[dict[str, Any]]) -> None:
+def print_described(shown: list[dict[str, Any]]) -> None:
+    """Print what was described, each with its `file`."""
     from rich.text import Text
 
     output = console()

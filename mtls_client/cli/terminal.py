@@ -17,7 +17,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["asked_password", "complain", "console", "note"]
+__all__ = ["asked_password", "complain", "confirmed", "console", "note"]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -41,12 +41,23 @@ def note(message: str) -> None:
     _say(f"mtls: {message}", "yellow")
 
 
-def asked_password(what: str) -> str | None:
-    """Ask for a password without showing it; None if nobody is there."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+def asked_password(what: str, *, new: bool = False) -> str | None:
+    """Ask for a password without showing it, a new one twice; None if nobody is there."""
+    if not _attended():
         return None
-    password: str = click.prompt(f"password for {what}", hide_input=True, err=True)
+    password: str = click.prompt(
+        f"password for {what}", hide_input=True, confirmation_prompt=new, err=True
+    )
     return password
+
+
+def confirmed(question: str) -> bool | None:
+    """Ask a question; None if nobody is there."""
+    return click.confirm(question, err=True) if _attended() else None
+
+
+def _attended() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _say(message: str, colour: str) -> None:
