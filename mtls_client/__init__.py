@@ -53,7 +53,14 @@ if TYPE_CHECKING:
     from mtls_client.identity import Identity
     from mtls_client.pins import Pin
     from mtls_client.sessions import AsyncClient, Client, Session
-    from mtls_client.sources import FileSource, Source
+    from mtls_client.sources import (
+        DirectorySource,
+        EnvironmentSource,
+        FileSource,
+        KeyringSource,
+        Source,
+        source_from,
+    )
     from mtls_client.trust import Trust
 
 _HOME = {
@@ -64,8 +71,12 @@ _HOME = {
     "AsyncClient": "sessions",
     "Client": "sessions",
     "Session": "sessions",
+    "DirectorySource": "sources",
+    "EnvironmentSource": "sources",
     "FileSource": "sources",
+    "KeyringSource": "sources",
     "Source": "sources",
+    "source_from": "sources",
     "Trust": "trust",
 }
 
@@ -75,6 +86,8 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "Credential",
+    "DirectorySource",
+    "EnvironmentSource",
     "FileSource",
     "HostnameMismatchError",
     "Identity",
@@ -87,6 +100,7 @@ __all__ = [
     "IdentityRejectedError",
     "KeyMismatchError",
     "KeyringError",
+    "KeyringSource",
     "MTLSContext",
     "MTLSError",
     "MissingExtraError",
@@ -103,6 +117,7 @@ __all__ = [
     "TrustError",
     "UntrustedServerError",
     "WeakIdentityError",
+    "source_from",
 ]
 
 

@@ -44,6 +44,7 @@ class Identity:
         certificate: our own certificate, the leaf.
         key: its private key.
         chain: further certificates, in any order; those that did not issue it are dropped.
+        roots: certificates offered beside it as trust anchors.
 
     Raises:
         KeyMismatchError: the key does not belong to the certificate.
@@ -53,12 +54,14 @@ class Identity:
         certificate: our own certificate, the leaf.
         chain: its issuers in order, the leaf left out; a root is kept if it was given.
         private_key: the private key. Never log it.
+        roots: certificates of CAs, offered beside it; they are not used unless asked for.
         notes: what was dropped, and why.
     """
 
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...]
     private_key: PrivateKeyTypes
+    roots: tuple[x509.Certificate, ...]
     notes: tuple[str, ...]
     _key: Key  # not its bytes: not even vars() shows those
 
@@ -68,6 +71,7 @@ class Identity:
         key: PrivateKeyTypes,
         *,
         chain: Iterable[x509.Certificate] = (),
+        roots: Iterable[x509.Certificate] = (),
     ) -> None:
         keys.kind(key)
         try:
@@ -84,6 +88,7 @@ class Identity:
             certificate=certificate,
             chain=issuers,
             private_key=key,
+            roots=tuple(roots),
             notes=notes,
             _key=Key(key),
         )
@@ -139,8 +144,8 @@ class Identity:
         """
         secret = Secret(password)
         found = reading.read(key, secret).keys if isinstance(key, bytes) else (Key(key),)
-        contents = Contents(_certificates(certificate, secret), found)
-        further = [one for given in chain for one in _certificates(given, secret)]
+        contents = Contents(reading.certificates(certificate, secret), found)
+        further = [one for given in chain for one in reading.certificates(given, secret)]
         return assembled(contents, None, further)
 
     @functools.cached_property
@@ -181,12 +186,12 @@ class Identity:
     @functools.cached_property
     def san_dns(self) -> tuple[str, ...]:
         """The DNS names of the subjectAltName."""
-        return self._names(x509.DNSName)
+        return names.alternative(self.certificate, x509.DNSName)
 
     @functools.cached_property
     def san_uri(self) -> tuple[str, ...]:
         """The URIs of the subjectAltName, where SPIFFE puts its ID."""
-        return self._names(x509.UniformResourceIdentifier)
+        return names.alternative(self.certificate, x509.UniformResourceIdentifier)
 
     @property
     def key_type(self) -> str:
@@ -293,15 +298,13 @@ class Identity:
         issuers = [one for one in self.chain if one.subject != one.issuer]
         return b"".join(one.public_bytes(Encoding.PEM) for one in (self.certificate, *issuers))
 
-    def _names(self, kind: type[x509.DNSName | x509.UniformResourceIdentifier]) -> tuple[str, ...]:
-        for extension in self.certificate.extensions:
-            if isinstance(extension.value, x509.SubjectAlternativeName):
-                return tuple(extension.value.get_values_for_type(kind))
-        return ()
-
 
 def assembled(
-    contents: Contents, select: str | None, further: Iterable[Certificate] = ()
+    contents: Contents,
+    select: str | None,
+    further: Iterable[Certificate] = (),
+    *,
+    roots: Iterable[x509.Certificate] = (),
 ) -> Identity:
     """Make an identity of what was read.
 
@@ -309,18 +312,13 @@ def assembled(
         contents: certificates and keys, of which one pair is ours.
         select: which, see `Identity.from_pem`.
         further: certificates that can be issuers only.
+        roots: certificates that lay beside it as trust anchors.
 
     Raises:
         IdentityError: see its subclasses and their `code`.
     """
     pair = selection.selected(contents, select)
     others = [one.value for one in (*contents.certificates, *further)]
-    identity = Identity(pair.certificate.value, pair.key.value, chain=others)
+    identity = Identity(pair.certificate.value, pair.key.value, chain=others, roots=roots)
     identity.__dict__["_key"] = pair.key  # with its PEM, which saves writing it again
     return identity
-
-
-def _certificates(given: x509.Certificate | bytes, secret: Secret) -> tuple[Certificate, ...]:
-    if isinstance(given, bytes):
-        return reading.read(given, secret).certificates
-    return (Certificate(given),)

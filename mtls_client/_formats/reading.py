@@ -9,13 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 
+from cryptography import x509
+
 from mtls_client._formats import keys, parsing, pem, pkcs12
 from mtls_client._formats.contents import Certificate, Contents, Key
 from mtls_client._formats.der import element, elements, sequence
 from mtls_client._formats.passwords import Secret
 from mtls_client.errors import IdentityFormatError
 
-__all__ = ["read", "without_keys"]
+__all__ = ["certificates", "read", "without_keys"]
 
 _JAVA = {b"\xfe\xed\xfe\xed": "JKS", b"\xce\xce\xce\xce": "JCEKS"}
 _PKCS7_SIGNED = bytes.fromhex("2a864886f70d010702")
@@ -77,6 +79,11 @@ def without_keys(data: bytes) -> Contents:
     """Read the certificates of a PEM file, its keys left unread; nothing for other formats."""
     text = _as_utf8(data)
     return pem.certificates(text) if pem.is_pem(text) else Contents()
+
+
+def certificates(given: x509.Certificate | bytes, secret: Secret) -> tuple[Certificate, ...]:
+    """Return the certificates of a file's bytes, or the one that was given as an object."""
+    return read(given, secret).certificates if isinstance(given, bytes) else (Certificate(given),)
 
 
 def _as_utf8(data: bytes) -> bytes:

@@ -1,8 +1,42 @@
-"""Where identities come from."""
+"""Where identities come from; each source is loaded when first used."""
 
 from __future__ import annotations
 
-from mtls_client.sources.base import Source
-from mtls_client.sources.files import FileSource
+import importlib
+from typing import TYPE_CHECKING
 
-__all__ = ["FileSource", "Source"]
+if TYPE_CHECKING:
+    from mtls_client.sources.base import Source, Watchable
+    from mtls_client.sources.directory import DirectorySource
+    from mtls_client.sources.environment import EnvironmentSource
+    from mtls_client.sources.files import FileSource
+    from mtls_client.sources.keyring import KeyringSource
+    from mtls_client.sources.uri import source_from
+
+_HOME = {
+    "DirectorySource": "directory",
+    "EnvironmentSource": "environment",
+    "FileSource": "files",
+    "KeyringSource": "keyring",
+    "Source": "base",
+    "Watchable": "base",
+    "source_from": "uri",
+}
+
+__all__ = [
+    "DirectorySource",
+    "EnvironmentSource",
+    "FileSource",
+    "KeyringSource",
+    "Source",
+    "Watchable",
+    "source_from",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import shlex
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
-from mtls_client._formats import reading
 from mtls_client._formats.contents import Contents
 from mtls_client._formats.passwords import Password, Secret
 from mtls_client._os import files
 from mtls_client.errors import IdentityError
-from mtls_client.identity import Identity, IdentityWarning, assembled
+from mtls_client.identity import Identity, assembled
+from mtls_client.sources._digests import digest_of, seen
+from mtls_client.sources._places import at, check_permissions, joined, parsed
 
 __all__ = ["FileSource"]
 
@@ -69,43 +68,25 @@ class FileSource:
         secret = Secret(self._password)
         contents = self._read(self._certificate, secret)
         if self._key is not None:
-            # what was said decides; what was found helps where the two were given in reverse
-            other = self._read(self._key, secret)
-            contents = Contents(
-                contents.certificates or other.certificates,
-                other.keys or contents.keys,
-                contents.others + other.others,
-            )
+            contents = joined(contents, self._read(self._key, secret))
         further = [one for path in self._chain for one in self._read(path, secret).certificates]
         try:
             return assembled(contents, self._select, further)
         except IdentityError as error:
-            raise _at(error, self._certificate, self._key) from error.__cause__
+            raise at(error, self._certificate, self._key) from error.__cause__
+
+    def digest(self) -> bytes:
+        """Return a SHA-256 over the files, and over the password's if it is in one."""
+        password = self._password if isinstance(self._password, Path) else None
+        paths = (self._certificate, self._key, *self._chain, password)
+        return digest_of(*(seen(path) for path in paths if path is not None))
 
     def _read(self, path: Path, secret: Secret) -> Contents:
-        data = files.read(path)
-        try:
-            contents = reading.read(data, secret)
-        except IdentityError as error:
-            raise _at(error, path) from error.__cause__
-        if contents.exposed and files.open_to_others(path):
-            self._complain(path)
+        contents = parsed(files.read(path), secret, path)
+        if contents.exposed:
+            check_permissions(path, strict=self._strict_permissions)
         return contents
-
-    def _complain(self, path: Path) -> None:
-        message = f"{path}: the group or others may read this unencrypted private key"
-        hint = f"chmod 600 {shlex.quote(str(path))}"
-        if self._strict_permissions:
-            raise IdentityError(message, hint=hint, code="key_permissions")
-        warnings.warn(f"{message}; {hint}", IdentityWarning, stacklevel=4)
 
     def __repr__(self) -> str:
         named = [self._certificate, self._key, *self._chain]
         return f"FileSource({', '.join(repr(str(path)) for path in named if path)})"
-
-
-def _at(error: IdentityError, *paths: Path | None) -> IdentityError:
-    """Return the same error with the files in its message and the first one in its hint."""
-    named = [str(path) for path in paths if path is not None]
-    hint = error.hint.replace("FILE", shlex.quote(named[0])) if error.hint else None
-    return type(error)(f"{', '.join(named)}: {error.args[0]}", hint=hint, code=error.code)
