@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from weakref import WeakSet
 
 from mtls_client._os.forking import renewed_after_fork
+from mtls_client._tls.anchors import rooted
 from mtls_client._tls.inner import InnerContext, shared
 from mtls_client._tls.sealed import SealedContext
 from mtls_client.errors import ConfigurationError
@@ -267,7 +268,7 @@ class MTLSContext(SealedContext):
             if inner is None:
                 inner = shared(
                     identity,
-                    self._trust,
+                    rooted(self._trust, identity),
                     alpn=snapshot.alpn,
                     observers=self._observers,
                     scope=self._scope.patterns,

@@ -70,7 +70,7 @@ class Credential:
         present_unusable: bool = False,
     ) -> None:
         self._prepare(source, poll_interval, observers, present_unusable)
-        self._take_over()
+        self._take_over([])
         self._watcher = Watcher(self) if watch else None
 
     def _prepare(
@@ -285,18 +285,13 @@ class Credential:
             code, message = "source_failed", f"{type(error).__name__} in load()"
             if isinstance(error, MTLSError):
                 code, message = error.code, str(error.args[0])
-            retry_in = self._changes.failed()
+            retry_in, attempts = self._changes.failed(), self._changes.failures
             events.append(
-                ReloadFailed(
-                    code=code,
-                    message=message,
-                    attempts=self._changes.failures,
-                    retry_in=retry_in,
-                )
+                ReloadFailed(code=code, message=message, attempts=attempts, retry_in=retry_in)
             )
             raise
 
-    def _take_over(self, events: list[Event] | None = None) -> Generation | None:
+    def _take_over(self, events: list[Event]) -> Generation | None:
         """Load, check, put in place; return the generation that was replaced."""
         self._changes.look()
         identity = self._source.load()
@@ -309,19 +304,19 @@ class Credential:
         for user in self._users.all():
             user.prepare(identity)
         self._changes.loaded()
-        if old is not None:
-            self._users.draining(old)
-        number = old.number + 1 if old is not None else 1
-        self._generation = Generation(identity, number, self._users.settled)
-        if old is not None and events is not None:
-            events.append(
-                IdentityReloaded(
-                    generation=number,
-                    fingerprint=identity.fingerprint,
-                    serial=identity.serial,
-                    not_after=identity.not_after,
-                )
+        if old is None:
+            self._generation = Generation(identity, 1, self._users.settled)
+            return None
+        self._users.draining(old)
+        self._generation = Generation(identity, old.number + 1, self._users.settled)
+        events.append(
+            IdentityReloaded(
+                generation=old.number + 1,
+                fingerprint=identity.fingerprint,
+                serial=identity.serial,
+                not_after=identity.not_after,
             )
+        )
         return old
 
     def _tell(self, retired: Generation | None, events: list[Event]) -> None:

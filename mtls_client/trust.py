@@ -40,10 +40,12 @@ class Anchors:
         public: `system` for the operating system's roots, `certifi` for Mozilla's as
             certifi ships them, or None.
         certificates: further roots, or intermediates taken as roots, as PEM.
+        of_identity: the roots that the source found beside the identity, too.
     """
 
     public: Literal["system", "certifi"] | None = None
     certificates: tuple[str, ...] = ()
+    of_identity: bool = False
 
 
 class _Options(TypedDict, total=False):
@@ -141,6 +143,19 @@ class Trust:
         return _made(Anchors(certificates=_certificates(encoded, "the given data")), options)
 
     @classmethod
+    def of_identity(cls, **options: Unpack[_Options]) -> Trust:
+        """Trust the roots that the source finds beside the identity, and no others.
+
+        That is what `ca.crt` is for in a Kubernetes secret. Identity and roots change together:
+        no handshake sees the new one with the old others. Servers that are not presented the
+        identity (other hosts than its own, other origins after a redirect) are not trusted.
+
+        Raises:
+            ConfigurationError: an option is malformed or contradictory.
+        """
+        return _made(Anchors(of_identity=True), options)
+
+    @classmethod
     def dangerously_unverified(cls) -> Trust:
         """Trust every server: anybody on the network can read and change everything.
 
@@ -188,6 +203,7 @@ class Trust:
         if not self.verified:
             return "Trust.dangerously_unverified()"
         parts: list[str] = [self.anchors.public] if self.anchors.public else []
+        parts += ["the identity's roots"] if self.anchors.of_identity else []
         for number, noun in (
             (len(self.anchors.certificates), "root"),
             (len(self.pins.pins), "pin"),

@@ -17,11 +17,39 @@ import ssl
 import sys
 import sysconfig
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_client._tls.keys import readable_path
+from mtls_client.errors import IdentityError
 from mtls_client.trust import Anchors, Trust
 
-__all__ = ["anchor"]
+if TYPE_CHECKING:
+    from mtls_client.identity import Identity
+
+__all__ = ["anchor", "rooted"]
+
+
+def rooted(trust: Trust, identity: Identity | None) -> Trust:
+    """Return what holds for connections that present an identity: its own roots may count.
+
+    Raises:
+        IdentityError: its roots are to be trusted, and it has none.
+    """
+    if not trust.anchors.of_identity or identity is None:
+        return trust
+    if not identity.roots:
+        raise IdentityError(
+            f"no roots beside the identity {identity.subject}",
+            hint="put the CA's certificate beside it as ca.crt, "
+            "or write trust=Trust.from_file('ca.pem')",
+            code="identity_without_roots",
+        )
+    found = tuple(one.public_bytes(Encoding.PEM).decode() for one in identity.roots)
+    certificates = (*trust.anchors.certificates, *found)
+    return replace(trust, anchors=replace(trust.anchors, certificates=certificates))
 
 
 def anchor(context: ssl.SSLContext, trust: Trust) -> None:

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import requests
-import urllib3
 from requests.adapters import DEFAULT_POOLBLOCK, DEFAULT_POOLSIZE, DEFAULT_RETRIES, HTTPAdapter
 from requests.utils import select_proxy
-from urllib3.util.response import is_fp_closed
 
 from mtls_client._os.forking import renewed_after_fork
 from mtls_client.context import MTLSContext
 from mtls_client.errors import ConfigurationError
 from mtls_client.events import Observer
 from mtls_client.sessions._again import Again, surely_unprocessed
+from mtls_client.sessions._bodies import hold, replay
 from mtls_client.sessions._errors import both, buried
 from mtls_client.sessions._origins import HOP, Hop
 from mtls_client.sessions._refusals import Refusals, opening
@@ -106,7 +105,7 @@ class MTLSAdapter(HTTPAdapter):
         if (credential := context.credential_for(host)) is not None:
             credential.refresh()
         leased = context.lease(host)
-        again = Again(request.method, _replay(request))
+        again = Again(request.method, replay(request))
         while True:
             try:
                 return self._send(request, leased, hop, stream, timeout, proxies)
@@ -149,7 +148,7 @@ class MTLSAdapter(HTTPAdapter):
                 if ours is None:
                     raise
                 raise surely_unprocessed(both(ours, error), connections) from error
-        _hold(response.raw, leased)
+        hold(response.raw, leased)
         return response
 
     def build_connection_pool_key_attributes(
@@ -272,50 +271,6 @@ class Session(requests.Session):
 
     def __getstate__(self) -> NoReturn:
         raise _no_pickle("a session")
-
-
-def _replay(request: requests.PreparedRequest) -> Callable[[], bool]:
-    """Return what makes the body of a request ready to be sent again, if that is possible."""
-
-    def rewind() -> bool:
-        body, position = request.body, getattr(request, "_body_position", None)
-        if body is None or isinstance(body, (bytes, str)):
-            return True
-        if not isinstance(position, int) or not hasattr(body, "seek"):
-            return False
-        try:
-            body.seek(position)
-        except OSError:
-            return False
-        return True
-
-    return rewind
-
-
-class _Held(urllib3.HTTPResponse):
-    """A response that ends a lease when its connection is given back or closed."""
-
-    leased: Leased
-
-    def release_conn(self) -> None:
-        super().release_conn()
-        self.leased.release()
-
-    def close(self) -> None:
-        super().close()
-        self.leased.release()
-
-
-def _hold(raw: Any, leased: Leased) -> None:
-    leased.begun()
-    # of the class that urllib3 makes, and not of one that somebody put in its place
-    if type(raw) is not urllib3.HTTPResponse or is_fp_closed(raw):
-        leased.release()
-        return
-    held: Any = raw
-    held.__class__ = _Held
-    held.leased = leased
-    leased.release_with(raw)
 
 
 def _marked(request: requests.PreparedRequest) -> Hop:

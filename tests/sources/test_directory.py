@@ -98,6 +98,12 @@ def test_every_family_of_names(
         assert source.load().roots == ()
 
 
+def test_one_file_of_roots_counts(one: Identity, ca: CA, other_ca: CA, tmp_path: Path) -> None:
+    put(tmp_path, **pair("svid.pem", "svid_key.pem", one))
+    put(tmp_path, **{"svid_bundle.pem": ca.pem, "bundle.pem": other_ca.pem})
+    assert DirectorySource(tmp_path).load().roots == (ca.certificate,)
+
+
 def test_the_chain_comes_from_the_full_chain_or_beside_it(one: Identity, tmp_path: Path) -> None:
     """As certbot writes them: all four files, of which either way gives the same identity."""
     chain = b"".join(issuer.public_bytes(Encoding.PEM) for issuer in one.chain)
@@ -329,6 +335,45 @@ def test_a_volume_is_never_read_half_old_half_new(ca: CA, other_ca: CA, tmp_path
     assert seen == expected.keys()
 
 
+@pytest.mark.parametrize("moment", ["names", "half the names", "files"])
+def test_a_volume_is_replaced_at_the_worst_moment(
+    moment: str, ca: CA, other_ca: CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its names are listed, while they are being removed, and between two files."""
+    old, new = versions([ca.issue("old"), other_ca.issue("new")], [ca, other_ca])
+    volume = Volume(tmp_path / "tls")
+    volume.write(old)
+    read, listdir, pending = disk.read, os.listdir, [new]
+
+    def replace() -> None:
+        if pending:
+            volume.write(pending.pop())
+
+    def read_late(path: Path) -> bytes:
+        if path.name == "tls.key":
+            replace()
+        return read(path)
+
+    def list_late(folder: str) -> list[str]:
+        if moment == "names":
+            replace()
+            return listdir(folder)
+        names = [name for name in listdir(folder) if not pending or name != "ca.crt"]
+        if pending:  # the pair of the old version stays readable for a while
+            kept = {name: (Path(folder) / name).read_bytes() for name in names}
+            replace()
+            put(Path(folder), **kept)
+        return names
+
+    if moment == "files":
+        monkeypatch.setattr(disk, "read", read_late)
+    else:
+        monkeypatch.setattr(os, "listdir", list_late)
+    loaded = DirectorySource(volume.path).load()
+    assert pending == []
+    assert (loaded.subject, loaded.roots) == ("CN=new", (other_ca.certificate,))
+
+
 def test_reading_file_by_file_would_have_been_torn(ca: CA, other_ca: CA, tmp_path: Path) -> None:
     """The control of the test above: its writer does break whoever reads the names one by one."""
     contents = versions([ca.issue("a"), other_ca.issue("b")], [ca, other_ca])
@@ -479,12 +524,12 @@ def test_the_digest_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
     assert len(FileSource(tmp_path / "client.pem").digest()) == 32
 
 
-def test_swapping_two_files_is_a_change(tmp_path: Path) -> None:
-    """The parts of a digest are set apart: nothing moves from one to the next unseen."""
-    put(tmp_path, **{"tls.crt": b"ab", "tls.key": b"c"})
-    before = DirectorySource(tmp_path).digest()
-    put(tmp_path, **{"tls.crt": b"a", "tls.key": b"bc"})
-    assert DirectorySource(tmp_path).digest() != before
+def test_what_moves_from_one_file_to_the_next_is_a_change(tmp_path: Path) -> None:
+    put(tmp_path, c=b"a=b", k=b"c")
+    source = FileSource(tmp_path / "c", tmp_path / "k")
+    before = source.digest()
+    put(tmp_path, c=b"a", k=b"b=c")
+    assert source.digest() != before
 
 
 # -- anything at all ----------------------------------------------------------------------------
