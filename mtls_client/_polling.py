@@ -118,7 +118,7 @@ def _watch(reference: ref[Credential], stopped: threading.Event) -> None:
         if credential is None:
             return
         try:
-            credential.refresh()
+            credential.refresh_aside()
         except Exception:
             # there is no identity yet, and the caller who needs one is told
             _log.debug("%r could not be loaded", credential)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import NoReturn, Self
 
+from mtls_client._formats.passwords import away_from_the_loop
 from mtls_client._os.forking import renewed_after_fork
 from mtls_client._polling import Changes, Watcher, reload_on
 from mtls_client.errors import ConfigurationError, MTLSError
@@ -49,6 +50,8 @@ class Credential:
         present_unusable: present an identity that is expired, not valid yet, weak or not
             meant for client authentication, and let the server decide. Without it, such an
             identity is refused here, with an error that says what is wrong.
+        deferred: load when the identity is first needed; an async client then does so in a
+            worker thread.
 
     Raises:
         IdentityError: the identity cannot be loaded, or is not usable.
@@ -58,8 +61,6 @@ class Credential:
         ...     session = Session(credential)
     """
 
-    _watcher: Watcher | None = None
-
     def __init__(
         self,
         source: Source,
@@ -68,17 +69,7 @@ class Credential:
         watch: bool = False,
         observers: Iterable[Observer] = (),
         present_unusable: bool = False,
-    ) -> None:
-        self._prepare(source, poll_interval, observers, present_unusable)
-        self._take_over([])
-        self._watcher = Watcher(self) if watch else None
-
-    def _prepare(
-        self,
-        source: Source,
-        poll_interval: float = 1.0,
-        observers: Iterable[Observer] = (),
-        present_unusable: bool = False,
+        deferred: bool = False,
     ) -> None:
         if not callable(getattr(source, "load", None)):
             raise ConfigurationError(
@@ -101,6 +92,9 @@ class Credential:
         self._generation: Generation | None = None
         self._lock = threading.Lock()
         renewed_after_fork(self)
+        if not deferred:
+            self._take_over([])
+        self._watcher = Watcher(self) if watch else None
 
     @classmethod
     def of(cls, credential: Credential | Source, *, deferred: bool = False) -> Credential:
@@ -112,11 +106,7 @@ class Credential:
         """
         if isinstance(credential, Credential):
             return credential
-        if not deferred:
-            return cls(credential)
-        self = cls.__new__(cls)
-        self._prepare(credential)
-        return self
+        return cls(credential, deferred=deferred)
 
     @property
     def identity(self) -> Identity:
@@ -182,12 +172,19 @@ class Credential:
             self._lock.release()
             self._tell(retired, events)
 
+    def refresh_aside(self) -> None:
+        """Do what `refresh` does, in a thread that must not hold up the others."""
+        with away_from_the_loop():
+            self.refresh()
+
     def refresh_soon(self) -> None:
         """Look at the source in a thread of its own if it is time to; for event loops."""
         if self._generation is None:
             self.refresh()
         elif self.stale:
-            threading.Thread(target=self.refresh, name="mtls-client refresh", daemon=True).start()
+            threading.Thread(
+                target=self.refresh_aside, name="mtls-client refresh", daemon=True
+            ).start()
 
     def reload(self) -> Identity:
         """Load the source again and present its identity in every handshake from now on.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -15,7 +17,7 @@ from mtls_client.errors import (
     PasswordError,
 )
 
-__all__ = ["Password", "Secret"]
+__all__ = ["Password", "Secret", "TooLong", "away_from_the_loop"]
 
 Password: TypeAlias = "str | bytes | Path | Callable[[], str | bytes] | None"  # noqa: S105 (a type)
 
@@ -23,6 +25,26 @@ _T = TypeVar("_T")
 
 _MOST_ROUNDS = 10_000_000
 """Of key derivation, for all that is loaded at once: some ten seconds of work."""
+
+
+_LONG = 30_000
+"""Rounds that may hold up other threads: some five milliseconds of work."""
+
+_away: ContextVar[bool] = ContextVar("away", default=False)
+
+
+class TooLong(Exception):
+    """A derivation is to be made in another process, see `mtls_client._formats.aside`."""
+
+
+@contextlib.contextmanager
+def away_from_the_loop() -> Iterator[None]:
+    """Derive keys in another process within a `with` block: it takes longer, and stalls nobody."""
+    token = _away.set(True)
+    try:
+        yield
+    finally:
+        _away.reset(token)
 
 
 class Secret:
@@ -45,6 +67,7 @@ class Secret:
 
         Raises:
             IdentityFormatError: they are too many: a mistake, or an attack.
+            TooLong: they are too many for this process, within `away_from_the_loop`.
         """
         self._rounds += rounds
         if self._rounds > _MOST_ROUNDS:
@@ -53,6 +76,9 @@ class Secret:
                 hint="export it again with the default settings of the tool that made it",
                 code="kdf_rounds",
             )
+        # a frozen program is no interpreter: started again, it would run itself
+        if self._rounds > _LONG and _away.get() and not getattr(sys, "frozen", False):
+            raise TooLong
 
     def unlock(
         self, what: str, attempt: Callable[[bytes | None], _T], *, blank: bool = False
@@ -67,7 +93,7 @@ class Secret:
         Raises:
             PasswordError: the password is wrong, or there is none.
         """
-        password = self._revealed()
+        password = self.revealed()
         candidates: list[bytes | None] = [password]
         if not password:
             candidates = [b"", None] if blank else [b""] if password is not None else []
@@ -90,7 +116,8 @@ class Secret:
                 )
         raise PasswordError(f"wrong password for {what}", hint=hint, code="password_wrong")
 
-    def _revealed(self) -> bytes | None:
+    def revealed(self) -> bytes | None:
+        """Return the password, or None; a function is asked once."""
         if self._known is None and self._given is not None:
             self._known = _fetched(self._given)
         return self._known

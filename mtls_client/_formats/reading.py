@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import pickle
+import sys
 
 from cryptography import x509
 
-from mtls_client._formats import keys, parsing, pem, pkcs12
+from mtls_client._formats import aside, keys, parsing, pem, pkcs12
 from mtls_client._formats.contents import Certificate, Contents, Key
 from mtls_client._formats.der import element, elements, sequence
-from mtls_client._formats.passwords import Secret
-from mtls_client.errors import IdentityFormatError
+from mtls_client._formats.passwords import Secret, TooLong
+from mtls_client.errors import IdentityFormatError, MTLSError
 
 __all__ = ["certificates", "read", "without_keys"]
 
@@ -43,6 +45,23 @@ def read(data: bytes, secret: Secret) -> Contents:
         IdentityFormatError: there is nothing in it that this library knows, or it is damaged.
         PasswordError: the password is wrong, or one is needed.
     """
+    try:
+        return _read(data, secret)
+    except TooLong:
+        return aside.read(data, secret.revealed())
+
+
+def answer(data: bytes, password: bytes | None) -> None:
+    """Read a file for another process: the answer, or our error, goes to standard output."""
+    try:
+        result: object = aside.packed(_read(data, Secret(password)))
+    except MTLSError as error:
+        error.__cause__ = error.__context__ = None
+        result = error
+    pickle.dump(result, sys.stdout.buffer)
+
+
+def _read(data: bytes, secret: Secret) -> Contents:
     if name := _JAVA.get(data[:4]):
         raise IdentityFormatError(
             f"a Java keystore ({name}), which only Java reads",

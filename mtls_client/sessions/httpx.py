@@ -139,7 +139,7 @@ class AsyncMTLSTransport(Transport, httpx.AsyncBaseTransport):
         context, name = self._context(hop), named(request, hop)
         credential = context.credential_for(name)
         if credential is not None and credential.stale:
-            await self._aside(credential.refresh)
+            await self._aside(credential.refresh_aside)
         again = Again(request.method, lambda: replayable(request))
         self._home = self._home or home()
         leased = context.lease(name)
@@ -211,7 +211,7 @@ class AsyncMTLSTransport(Transport, httpx.AsyncBaseTransport):
     async def __aenter__(self) -> Self:
         for credential in self._lanes.straight.credentials:
             if credential.stale:
-                await self._aside(credential.refresh)
+                await self._aside(credential.refresh_aside)
         return self
 
     async def aclose(self) -> None:
