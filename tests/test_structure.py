@@ -89,7 +89,13 @@ def test_the_layer_test_sees_an_upward_import(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("library", "folder"),
-    [("requests", "sessions"), ("urllib3", "sessions"), ("httpx", "sessions"), ("click", "cli")],
+    [
+        ("requests", "sessions"),
+        ("urllib3", "sessions"),
+        ("httpx", "sessions"),
+        ("keyring", "sources"),
+        ("click", "cli"),
+    ],
 )
 def test_third_party_clients_are_imported_in_one_folder(library: str, folder: str) -> None:
     users = set()
