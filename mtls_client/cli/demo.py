@@ -81,6 +81,19 @@ _SCENES = (
         mtls.IdentityRejectedError,
     ),
     _Scene(
+        "new files while threads are calling: no request fails",
+        """
+        credential = mtls.Credential(mtls.FileSource("client.pem", "client.key"))
+        with mtls.Session(credential, trust=mtls.Trust.from_file("ca.pem")) as session:
+            with calling(session, threads=4) as calls:
+                for _ in range(10):
+                    replace_files()              # cert-manager, certbot, step …
+                    credential.reload()          # or just wait: a request looks once a second
+                    credential.wait_drained()    # from here on, the old certificate may be revoked
+        """,
+        None,
+    ),
+    _Scene(
         "a server that does not hold the pinned key",
         """
         trust = mtls.Trust.from_file("ca.pem", pins=["sha256/" + 43 * "A" + "="])
