@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,4 +92,5 @@ def test_the_demo_goes_as_told(mtls: Run) -> None:
     assert "the server saw CN=demo-client" in text
     for name in ("IdentityRejectedError", "IdentityExpiredError", "PinMismatchError"):
         assert name in text
+    assert re.search(r"\d+ requests, 0 failed; the server saw \d+ certificates", text)
     assert "all went as told" in text
