@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,26 @@ from mtls_client.testing import CA, Server
 ROOT = Path(__file__).parents[1]
 
 
-def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def start(name: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, str(ROOT / "examples" / name), *arguments],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+
+
+def end(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return end(start(name, *arguments))
 
 
 @pytest.fixture
@@ -60,3 +73,26 @@ def test_told_why_tells_why(
     done = run("told_why.py", server.url, str(tmp_path / "stranger.pem"), files[1])
     assert done.returncode == 1
     assert "certainly because it is untrusted" in done.stdout
+
+
+def test_a_service_goes_on_while_its_certificate_is_replaced(
+    server: Server, files: tuple[str, str], ca: CA
+) -> None:
+    """The server sees the old certificate, then the new one, and no request fails."""
+    new = ca.issue("renewed", key="rsa")
+    process = start("rotating_service.py", server.url, *files)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    while not server.calls and process.poll() is None:
+        time.sleep(0.01)
+    new.save_pem(files[0], password=None)
+    done = end(process)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert first.startswith("generation 1 presents ")
+    assert f"generation 2 presents {new.serial}\n" in done.stdout
+    assert "generation 1 is drained" in done.stdout
+    assert ", 0 failures" in done.stdout
+    subjects = [call.subject for call in server.calls]
+    assert subjects[0] == "client"
+    assert subjects[-1] == "renewed"
+    assert server.calls[-1].serial == new.serial
