@@ -38,11 +38,14 @@ if TYPE_CHECKING:
         IdentityRejectedError,
         KeyMismatchError,
         KeyringError,
+        LockTimeoutError,
         MissingExtraError,
         MTLSError,
         PasswordError,
         PinMismatchError,
         RejectionReason,
+        RenewalError,
+        RenewalRefusedError,
         RevocationUnknownError,
         RevokedError,
         ServerCertificateExpiredError,
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     )
     from mtls_client.identity import Identity
     from mtls_client.pins import Pin
+    from mtls_client.renewers import RenewalPolicy, Renewer
     from mtls_client.sessions import AsyncClient, Client, Session
     from mtls_client.sources import (
         DirectorySource,
@@ -68,6 +72,8 @@ _HOME = {
     "Credential": "credential",
     "Identity": "identity",
     "Pin": "pins",
+    "RenewalPolicy": "renewers",
+    "Renewer": "renewers",
     "AsyncClient": "sessions",
     "Client": "sessions",
     "Session": "sessions",
@@ -101,6 +107,7 @@ __all__ = [
     "KeyMismatchError",
     "KeyringError",
     "KeyringSource",
+    "LockTimeoutError",
     "MTLSContext",
     "MTLSError",
     "MissingExtraError",
@@ -108,6 +115,10 @@ __all__ = [
     "Pin",
     "PinMismatchError",
     "RejectionReason",
+    "RenewalError",
+    "RenewalPolicy",
+    "RenewalRefusedError",
+    "Renewer",
     "RevocationUnknownError",
     "RevokedError",
     "ServerCertificateExpiredError",

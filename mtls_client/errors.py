@@ -22,7 +22,10 @@ MTLSError                                       .hint  .retryable  .code
 │   ├ PinMismatchError
 │   ├ RevokedError
 │   └ RevocationUnknownError
-└ IdentityRejectedError (ssl.SSLError)          ours, refused by them
+├ IdentityRejectedError (ssl.SSLError)          ours, refused by them
+└ RenewalError                                  no new identity; .retry_after
+    ├ RenewalRefusedError                       the issuer says no, and will again
+    └ LockTimeoutError (TimeoutError)           another process is at it
 ```
 
 Rules of this file:
@@ -56,11 +59,14 @@ __all__ = [
     "IdentityRejectedError",
     "KeyMismatchError",
     "KeyringError",
+    "LockTimeoutError",
     "MTLSError",
     "MissingExtraError",
     "PasswordError",
     "PinMismatchError",
     "RejectionReason",
+    "RenewalError",
+    "RenewalRefusedError",
     "RevocationUnknownError",
     "RevokedError",
     "ServerCertificateExpiredError",
@@ -316,3 +322,39 @@ class IdentityRejectedError(MTLSError, ssl.SSLError):
         self.certain = certain
         self.host = host
         self.library = "SSL"
+
+
+class RenewalError(MTLSError):
+    """A new identity could not be had; the present one stays.
+
+    Attributes:
+        retry_after: how many seconds the issuer wants to be left alone, or None.
+    """
+
+    code = "renewal"
+    retryable = True
+    retry_after: float | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.retry_after = retry_after
+
+
+class RenewalRefusedError(RenewalError):
+    """The issuer says no, and will say so again until somebody changes something."""
+
+    code = "renewal_refused"
+    retryable = False
+
+
+class LockTimeoutError(RenewalError, TimeoutError):
+    """Another process has been renewing the same identity for too long."""
+
+    code = "renewal_locked"

@@ -18,11 +18,14 @@ __all__ = [
     "GenerationDrained",
     "HandshakeCompleted",
     "HandshakeFailed",
+    "IdentityExpiring",
     "IdentityRejected",
     "IdentityReloaded",
+    "IdentityRenewed",
     "Observer",
     "PinMismatch",
     "ReloadFailed",
+    "RenewalFailed",
     "UnverifiedConnection",
     "emit",
 ]
@@ -186,6 +189,72 @@ class GenerationDrained(Event):
     generation: int
     fingerprint: str
     serial: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityRenewed(Event):
+    """A renewer has replaced the identity; other processes emit `IdentityReloaded` for it.
+
+    Attributes:
+        replaced: SHA-256 of the old certificate in hex.
+        fingerprint: SHA-256 of the new certificate in hex.
+        serial: its serial number in hex.
+        not_after: the end of its validity, in UTC.
+        renewer: the name of the renewer's class or function.
+        seconds: how long it took, wall clock.
+        saved: whether the source holds it already. If not, it is used from memory, and to save it
+            is tried again.
+        notes: what is remarkable about the new identity, see `Identity.notes`.
+    """
+
+    replaced: str
+    fingerprint: str
+    serial: str
+    not_after: datetime.datetime
+    renewer: str
+    seconds: float
+    saved: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalFailed(Event):
+    """An attempt to renew the identity, or to save the renewed one, has failed.
+
+    Attributes:
+        code: the `code` of the error.
+        message: one line, as in the error.
+        hint: what to do, or None.
+        attempts: how often it has failed in a row.
+        retryable: whether it may succeed without anybody's help.
+        retry_in: when it is tried again, in seconds.
+        not_after: when the present identity expires, in UTC.
+    """
+
+    code: str
+    message: str
+    hint: str | None
+    attempts: int
+    retryable: bool
+    retry_in: float
+    not_after: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityExpiring(Event):
+    """The identity expires soon and has not been renewed; once for each threshold it passes.
+
+    Attributes:
+        fingerprint: SHA-256 of the certificate in hex.
+        serial: its serial number in hex.
+        not_after: the end of its validity, in UTC.
+        remaining: how long that is away; negative once it has expired.
+    """
+
+    fingerprint: str
+    serial: str
+    not_after: datetime.datetime
+    remaining: datetime.timedelta
 
 
 def emit(observers: Iterable[Observer], event: Event) -> None:

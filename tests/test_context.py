@@ -81,7 +81,7 @@ all_libraries = pytest.mark.parametrize("call", LIBRARIES)
 
 
 def cause(error: BaseException) -> mtls.MTLSError | None:
-    from mtls_client.sessions._errors import buried
+    from mtls_client._tls.causes import buried
 
     return buried(error)
 

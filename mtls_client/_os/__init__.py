@@ -1,1 +1,1 @@
-"""The operating system: files and their permissions."""
+"""The operating system: files, locks, forks, optional packages."""

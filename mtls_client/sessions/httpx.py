@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
+from mtls_client._tls.causes import buried
 from mtls_client.errors import MTLSError
 from mtls_client.events import Observer
 from mtls_client.sessions._again import Again, surely_unprocessed
-from mtls_client.sessions._errors import both, buried
+from mtls_client.sessions._errors import both
 from mtls_client.sessions._lanes import (
     Lanes,
     Transport,

@@ -13,12 +13,13 @@ from requests.adapters import DEFAULT_POOLBLOCK, DEFAULT_POOLSIZE, DEFAULT_RETRI
 from requests.utils import select_proxy
 
 from mtls_client._os.forking import renewed_after_fork
+from mtls_client._tls.causes import buried
 from mtls_client.context import MTLSContext
 from mtls_client.errors import ConfigurationError
 from mtls_client.events import Observer
 from mtls_client.sessions._again import Again, surely_unprocessed
 from mtls_client.sessions._bodies import hold, replay
-from mtls_client.sessions._errors import both, buried
+from mtls_client.sessions._errors import both
 from mtls_client.sessions._origins import HOP, Hop
 from mtls_client.sessions._refusals import Refusals, opening
 from mtls_client.trust import Trust

@@ -1,0 +1,36 @@
+"""What has new identities issued: a function, a program, an issuer; each loaded when first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mtls_client.renewers.base import RenewalWindow, Renewer
+    from mtls_client.renewers.csr import Request
+    from mtls_client.renewers.function import Function
+    from mtls_client.renewers.policy import RenewalPolicy
+
+_HOME = {
+    "Function": "function",
+    "Renewer": "base",
+    "RenewalPolicy": "policy",
+    "RenewalWindow": "base",
+    "Request": "csr",
+}
+
+__all__ = [
+    "Function",
+    "RenewalPolicy",
+    "RenewalWindow",
+    "Renewer",
+    "Request",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,59 @@
+"""What a renewer is."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from mtls_client.identity import Identity
+
+__all__ = ["AnyRenewer", "RenewalWindow", "Renewer", "Scheduling"]
+
+
+@runtime_checkable
+class Renewer(Protocol):
+    """Has a new identity issued; anything with this one method is a renewer."""
+
+    def renew(self, current: Identity) -> Identity:
+        """Return an identity that replaces the current one.
+
+        It is called in a thread of its own, by one process at a time, and need not save
+        anything. The current identity may have expired.
+
+        Args:
+            current: the identity as the source holds it now.
+
+        Raises:
+            RenewalError: there is none; `retryable` and `retry_after` say when to ask again.
+        """
+        ...
+
+
+AnyRenewer: TypeAlias = "Renewer | Callable[[Identity], Identity]"
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalWindow:
+    """When an issuer wants an identity to be renewed (ARI, RFC 9773 §4).
+
+    Attributes:
+        start: not before, in UTC.
+        end: not after, in UTC.
+        retry_after: when to ask for the window again, in seconds.
+    """
+
+    start: datetime.datetime
+    end: datetime.datetime
+    retry_after: float = 6 * 3600.0
+
+
+@runtime_checkable
+class Scheduling(Protocol):
+    """A renewer whose issuer has a say in when to renew."""
+
+    def window(self, current: Identity) -> RenewalWindow | None:
+        """Ask the issuer when to renew; None if it does not say, or cannot be reached."""
+        ...
