@@ -236,7 +236,7 @@ class Identity:
 
     def private_key_pem(self) -> bytes:
         """Return the private key as PEM, **not encrypted**. Keep it in memory."""
-        return self._key.pem or writing.key_as_pem(self, None)
+        return self._key.pem or writing.encoded_key(self.private_key, None)
 
     def save_pem(self, path: str | Path, *, password: str | bytes | None) -> None:
         """Write key, certificate and chain to a file that only its owner may read.
@@ -296,7 +296,7 @@ class Identity:
     def _presented(self) -> bytes:
         # servers have their roots already (RFC 8446 §4.4.2)
         issuers = [one for one in self.chain if one.subject != one.issuer]
-        return b"".join(one.public_bytes(Encoding.PEM) for one in (self.certificate, *issuers))
+        return writing.certificates_as_pem((self.certificate, *issuers))
 
 
 def assembled(
