@@ -19,7 +19,7 @@ LAYERS = [
     {"identity", "trust", "pins", "hosts", "events", "_formats"},
     {"_tls"},
     {"sources", "renewers"},
-    {"_polling", "leases", "credential", "scope"},
+    {"_expiry", "_holder", "_kept", "_polling", "_renewal", "leases", "credential", "scope"},
     {"context"},
     {"sessions", "observers", "explanation"},
     {"doctor"},
