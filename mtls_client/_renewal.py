@@ -99,24 +99,25 @@ class Renewal:
         """Start over in a child."""
         self._lock = threading.Lock()
 
-    def renew(self, credential: Credential, *, only_if_due: bool = False) -> None:
+    def renew(
+        self, credential: Credential, *, only_if_due: bool = False, wait: float | None = None
+    ) -> None:
         """Renew the identity of a credential, or take over what another process has renewed.
 
         Args:
             credential: holds it.
-            only_if_due: do nothing if it is not due, and do not wait for another process.
+            only_if_due: do nothing if it is not due.
+            wait: how many seconds to wait for another process that is at it; five minutes if None.
 
         Raises:
             RenewalError: there is no new identity; the present one stays.
         """
         before = credential.identity
-        with self._telling() as events, self._exclusive(0.0 if only_if_due else _WAIT):
+        with self._telling() as events, self._exclusive(_WAIT if wait is None else wait):
             credential.refresh(now=True)
             current = credential.identity
             self._noticed(current)
-            if only_if_due and self._clock() < self._due(current):
-                return
-            if current.fingerprint != before.fingerprint and not only_if_due:
+            if self.due(current) > self._clock() if only_if_due else current is not before:
                 return
             self._issue(current, events)
             with contextlib.suppress(MTLSError):  # ReloadFailed tells of it
@@ -150,27 +151,22 @@ class Renewal:
             try:
                 if self._kept.owed:
                     self._save_again(credential)
-                if now >= self._due(credential.identity):
-                    self.renew(credential, only_if_due=True)
+                if now >= self.due(credential.identity):
+                    self.renew(credential, only_if_due=True, wait=0.0)
             except LockTimeoutError:  # what another process does is taken over later
                 self._not_before = now + self._policy.pause(credential.identity, 0)
             except MTLSError:
                 pass  # RenewalFailed tells of it
         identity, now = credential.identity, self._clock()
         self._noticed(identity)
-        wanted = now if self._kept.owed else self._due(identity)
+        wanted = now if self._kept.owed else self.due(identity)
         looks = [now + _LONGEST, max(wanted, self._not_before)]
         if (warning := self._expiry.look(identity, now)) is not None:
             looks.append(warning)
         return max((min(looks) - now).total_seconds(), _SHORTEST)
 
-    def _noticed(self, identity: Identity) -> None:
-        """Forget what concerned another identity."""
-        if identity.fingerprint != self._about:
-            self._about, self._failures = identity.fingerprint, 0
-            self._window, self._ask_again = None, _LONG_AGO
-
-    def _due(self, identity: Identity) -> datetime.datetime:
+    def due(self, identity: Identity) -> datetime.datetime:
+        """Return when an identity is due, in UTC, by its issuer if it says so, or the policy."""
         now = self._clock()
         if isinstance(self._renewer, Scheduling) and now >= self._ask_again:
             with contextlib.suppress(Exception):  # without a window, the policy decides
@@ -180,6 +176,12 @@ class Renewal:
             )
             self._ask_again = now + max(pause, self._policy.pause(identity, 0))
         return self._policy.due(identity, self._window)
+
+    def _noticed(self, identity: Identity) -> None:
+        """Forget what concerned another identity."""
+        if identity.fingerprint != self._about:
+            self._about, self._failures = identity.fingerprint, 0
+            self._window, self._ask_again = None, _LONG_AGO
 
     def _issue(self, current: Identity, events: list[Event]) -> None:
         started = time.monotonic()

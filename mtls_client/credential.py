@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable
 from typing import NoReturn, Self
 
@@ -118,8 +119,20 @@ class Credential(Holder):
             return credential
         return cls(credential, deferred=deferred)
 
-    def renew(self) -> Identity:
-        """Renew the identity now, due or not, or wait for another process that is at it.
+    @property
+    def renewal_due(self) -> datetime.datetime:
+        """When the identity is to be renewed, in UTC; its issuer may be asked for that.
+
+        Raises:
+            ConfigurationError: there is no renewer.
+        """
+        return self._renewing.due(self.identity)
+
+    def renew(self, *, only_if_due: bool = False) -> Identity:
+        """Renew the identity now, or wait for another process that is at it.
+
+        Args:
+            only_if_due: do nothing if it is not due.
 
         Returns:
             The current identity: what the renewer has issued, or what the other process has.
@@ -128,13 +141,7 @@ class Credential(Holder):
             RenewalError: there is no new identity; the present one stays in place.
             ConfigurationError: there is no renewer.
         """
-        if self._renewal is None:
-            raise ConfigurationError(
-                "this credential has no renewer",
-                hint="write Credential(source, renewer=…); see mtls_client.renewers",
-                code="renewer_missing",
-            )
-        self._renewal.renew(self)
+        self._renewing.renew(self, only_if_due=only_if_due)
         return self.identity
 
     def reload_on(self, number: int | None = None) -> None:
@@ -192,6 +199,16 @@ class Credential(Holder):
             code="pickle",
         )
 
+    @property
+    def _renewing(self) -> Renewal:
+        if self._renewal is None:
+            raise ConfigurationError(
+                "this credential has no renewer",
+                hint="write Credential(source, renewer=…); see mtls_client.renewers",
+                code="renewer_missing",
+            )
+        return self._renewal
+
     def _renew_in_time(self) -> None:
         if self._auto and self._renewal is not None:
             self._renewal.automatic = True
@@ -204,5 +221,4 @@ def _watch(credential: Credential) -> float:
 
 
 def _renew(credential: Credential) -> float:
-    assert credential._renewal is not None, "the thread was started for it"
-    return credential._renewal.step(credential)
+    return credential._renewing.step(credential)

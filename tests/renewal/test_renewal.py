@@ -120,6 +120,16 @@ def test_auto_off_renews_only_when_asked(ca: CA, issuer: Issuer, tmp_path: Path)
     assert len(issuer.renewed) == 1
 
 
+def test_if_due_asks_the_policy(ca: CA, issuer: Issuer, tmp_path: Path) -> None:
+    late = mtls.Credential(pair(tmp_path, due(ca)), renewer=issuer, auto=False)
+    assert late.renewal_due < now()
+    assert late.renew(only_if_due=True) is late.identity
+    assert late.generation == 2
+    assert late.renewal_due > now()
+    late.renew(only_if_due=True)
+    assert len(issuer.renewed) == 1
+
+
 def test_the_issuers_window_is_obeyed(ca: CA, tmp_path: Path) -> None:
     """A window in the past renews at once what the policy would leave for weeks."""
 
