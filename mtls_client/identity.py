@@ -27,7 +27,7 @@ from mtls_client.pins import Pin
 if TYPE_CHECKING:
     from mtls_client._formats.passwords import Password
 
-__all__ = ["Identity", "IdentityWarning", "assembled"]
+__all__ = ["Identity", "IdentityWarning", "assembled", "noted"]
 
 
 class IdentityWarning(UserWarning):
@@ -322,3 +322,10 @@ def assembled(
     identity = Identity(pair.certificate.value, pair.key.value, chain=others, roots=roots)
     identity.__dict__["_key"] = pair.key  # with its PEM, which saves writing it again
     return identity
+
+
+def noted(identity: Identity, notes: Iterable[str]) -> Identity:
+    """Return the identity with further notes."""
+    copy = Identity.__new__(Identity)
+    copy.__dict__.update(identity.__dict__, notes=(*identity.notes, *notes))
+    return copy
