@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mtls_client.renewers.base import RenewalWindow, Renewer
     from mtls_client.renewers.csr import Request
+    from mtls_client.renewers.est import EST
     from mtls_client.renewers.function import Function
     from mtls_client.renewers.policy import RenewalPolicy
 
 _HOME = {
+    "EST": "est",
     "Function": "function",
     "Renewer": "base",
     "RenewalPolicy": "policy",
@@ -20,6 +22,7 @@ _HOME = {
 }
 
 __all__ = [
+    "EST",
     "Function",
     "RenewalPolicy",
     "RenewalWindow",
