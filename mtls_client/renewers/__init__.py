@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mtls_client.renewers.est import EST
     from mtls_client.renewers.function import Function
     from mtls_client.renewers.policy import RenewalPolicy
+    from mtls_client.renewers.step_ca import StepCA
 
 _HOME = {
     "EST": "est",
@@ -19,6 +20,7 @@ _HOME = {
     "RenewalPolicy": "policy",
     "RenewalWindow": "base",
     "Request": "csr",
+    "StepCA": "step_ca",
 }
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "RenewalWindow",
     "Renewer",
     "Request",
+    "StepCA",
 ]
 
 
