@@ -6,7 +6,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mtls_client.renewers._vault_auth import AppRole, CertAuth
     from mtls_client.renewers.base import RenewalWindow, Renewer
+    from mtls_client.renewers.command import Command
     from mtls_client.renewers.csr import Request
     from mtls_client.renewers.est import EST
     from mtls_client.renewers.function import Function
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "EST": "est",
+    from mtls_client.renewers.vault import Vault
+
+_HOME = {
+    "AppRole": "_vault_auth",
+    "CertAuth": "_vault_auth",
+    "Command": "command",
     "Function": "function",
     "Renewer": "base",
     "RenewalPolicy": "policy",
@@ -25,12 +33,20 @@ _HOME = {
 
 __all__ = [
     "EST",
+    "Vault": "vault",
+}
+
+__all__ = [
+    "AppRole",
+    "CertAuth",
+    "Command",
     "Function",
     "RenewalPolicy",
     "RenewalWindow",
     "Renewer",
     "Request",
     "StepCA",
+    "Vault",
 ]
 
 
