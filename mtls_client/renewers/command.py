@@ -14,20 +14,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mtls_client._os import files
 from mtls_client.errors import ConfigurationError, IdentityError, RenewalError
 from mtls_client.identity import Identity
 from mtls_client.renewers._process import output_of
 from mtls_client.renewers.csr import KeyKind, Request
-
-if TYPE_CHECKING:
-    from mtls_client.sources.base import Source
+from mtls_client.sources.base import Source
 
 __all__ = ["Command"]
 
-_PLACEHOLDER = re.compile(r"\{(\{?)([a-z_]+)\}")
+_PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}|\{([a-z_]+)\}")
 _PLACES = {
     "csr": "request.csr",
     "cert": "current.crt",
@@ -48,7 +45,7 @@ class Command:
     - `{out_key}` is where the program writes a key that it has made; there is no CSR then;
     - `{cert}` and `{key}` are files with the current certificate, with its chain, and its key,
       **not encrypted**, for programs that present them;
-    - `{{csr}` is the text `{csr}`.
+    - `{{csr}}` is the text `{csr}`.
 
     The files are in a folder of mode 0700, on `/dev/shm` where there is one, which is wiped and
     removed afterwards. Other than through `{key}` and `{out_key}` no key is ever in it.
@@ -100,6 +97,10 @@ class Command:
         self._reuse_key, self._key = reuse_key, key
         self._used = _placeholders(self._argv)
         makes_key = "out_key" in self._used
+        if not (then is None or isinstance(then, Source)):
+            raise _unusable(
+                f"then= is of type {type(then).__name__}", "pass a source, as FileSource(…)"
+            )
         if then is not None and self._used:
             raise _unusable("{…} with then=", "with then=, the program knows its own files")
         if makes_key and "csr" in self._used:
@@ -182,20 +183,20 @@ class Command:
 
 
 def _placeholders(argv: Sequence[str]) -> set[str]:
-    found = {name for one in argv for literal, name in _PLACEHOLDER.findall(one) if not literal}
+    found = {name for one in argv for _, name in _PLACEHOLDER.findall(one) if name}
     if unknown := sorted(found - _PLACES.keys()):
         raise _unusable(
             f"unknown: {', '.join(f'{{{one}}}' for one in unknown)}",
             f"known: {', '.join(f'{{{one}}}' for one in _PLACES)}; "
-            f"{{{{{unknown[0]}}} is the text itself",
+            f"{{{{{unknown[0]}}}}} is the text itself",
         )
     return found
 
 
 def _filled(argument: str, folder: Path) -> str:
     def place(match: re.Match[str]) -> str:
-        literal, name = match.groups()
-        return f"{{{name}}}" if literal else str(folder / _PLACES[name])
+        text, name = match.groups()
+        return f"{{{text}}}" if text else str(folder / _PLACES[name])
 
     return _PLACEHOLDER.sub(place, argument)
 
