@@ -184,8 +184,10 @@ def checked_url(url: str) -> httpx.URL:
 
     try:
         parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise _bad_url("it cannot be parsed") from error
+    except (httpx.InvalidURL, TypeError):
+        parsed = None  # the error quotes the URL and must not be chained
+    if parsed is None:
+        raise _bad_url("it cannot be parsed")
     if parsed.userinfo:
         raise _bad_url("it holds a user name or password")
     if parsed.scheme != "https" and not (parsed.scheme == "http" and _is_local(parsed.host)):

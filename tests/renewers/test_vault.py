@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -522,3 +525,34 @@ class TestSecrecy:
 
 def test_it_is_a_renewer() -> None:
     assert isinstance(Vault("https://vault.example", role="client"), Renewer)
+
+
+def test_the_example_renews_a_file(
+    openbao: OpenBao, current: Identity, ca: CA, tmp_path: Path
+) -> None:
+    """`renew_with_vault.py`, as a user runs it: once as it should be, once with a wrong token."""
+    (tmp_path / "ca.pem").write_bytes(ca.pem)
+    path = tmp_path / "client.pem"
+    current.save_pem(path, password=None)
+
+    def run(token: str) -> subprocess.CompletedProcess[str]:
+        root = Path(__file__).parents[2]
+        example = root / "examples" / "renew_with_vault.py"
+        arguments = [openbao.url, "client", str(path), str(tmp_path / "ca.pem")]
+        environment = {**os.environ, "PYTHONPATH": str(root), "BAO_TOKEN": token}
+        return subprocess.run(
+            [sys.executable, str(example), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment,
+        )
+
+    wrong = run("wr0ng-token")
+    assert (wrong.returncode, wrong.stderr) == (1, "")
+    assert "it will not pass by itself" in wrong.stdout
+    assert Identity.from_pem(path.read_bytes()).fingerprint == current.fingerprint
+    done = run(openbao.token("signs"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("CN=svc-orders until ")
+    assert Identity.from_pem(path.read_bytes()).issuer == "CN=OpenBao CA"
