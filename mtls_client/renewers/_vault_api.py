@@ -185,7 +185,7 @@ _MEANINGS = (
         _ANY,
         "keys of type|key_type|key bits|bit length",
         "vault_key",
-        "pass a key= that the role allows, or let it allow more: bao write {mount}/roles/{role} "
+        "pass a key= that the role allows, or let it allow more: bao patch {mount}/roles/{role} "
         "key_type=any",
     ),
     _Meaning(

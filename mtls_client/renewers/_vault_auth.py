@@ -35,11 +35,11 @@ class Token:
 
     Attributes:
         value: the token itself.
-        seconds: how long it lives if it comes from a login of ours; None if it was given to us.
+        temporary: it comes from a login of ours, and was not given to us.
     """
 
     value: str = field(repr=False)
-    seconds: float | None = None
+    temporary: bool = False
 
 
 class Login(Protocol):
@@ -149,14 +149,14 @@ def _bad_login(what: str, hint: str) -> ConfigurationError:
 
 def _login(api: API, mount: str, body: dict[str, str]) -> Token:
     answer = api.post(f"auth/{mount}/login", body, secrets=tuple(body.values()))
-    found = answer.get("auth") or {}
-    if not found.get("client_token"):
+    found = answer.get("auth")
+    if not (isinstance(found, dict) and found.get("client_token")):
         raise RenewalRefusedError(
             f"auth/{mount}/login gives no token",
             hint="is it the mount of a login method, without a second factor? bao auth list",
             code="vault_login",
         )
-    return Token(found["client_token"], float(found.get("lease_duration") or 0))
+    return Token(str(found["client_token"]), temporary=True)
 
 
 def _usual() -> Given:

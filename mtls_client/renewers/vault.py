@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
+from mtls_client._tls.anchors import rooted
 from mtls_client.errors import (
     ConfigurationError,
     IdentityError,
@@ -19,7 +20,7 @@ from mtls_client.identity import Identity, noted
 from mtls_client.renewers._http import Issuer, checked_url
 from mtls_client.renewers._redaction import redacted
 from mtls_client.renewers._vault_api import API
-from mtls_client.renewers._vault_auth import AppRole, CertAuth, Given, Token, way_in
+from mtls_client.renewers._vault_auth import AppRole, CertAuth, Given, way_in
 from mtls_client.renewers.csr import KeyKind, Request
 from mtls_client.trust import Trust
 
@@ -46,8 +47,8 @@ class Vault:
     not grant, or grants in another way (a shorter life), is in the `notes` of the new identity.
 
     A token that a login has given is revoked after use. With `generate_lease=true` on the role
-    the certificate would be revoked with it, so then the token is left to expire, and a note
-    says so.
+    the certificate would be revoked with it, so then the token is left to expire. A note says
+    so.
 
     Args:
         url: the server's address; `https`, or `http` to this machine.
@@ -120,7 +121,8 @@ class Vault:
             RenewalRefusedError: somebody must change something; the hint says what.
         """
         presented = current if self._login.presents else None
-        with Issuer(self._url, self._trust, identity=presented, timeout=self._timeout) as issuer:
+        trust = rooted(self._trust, current)
+        with Issuer(self._url, trust, identity=presented, timeout=self._timeout) as issuer:
             api = API(issuer, self._namespace)
             token = self._login.token(api, current)
             leased = False
@@ -128,40 +130,34 @@ class Vault:
                 new, answer = self._issued(api, current, token.value)
                 leased = bool(answer.get("lease_id"))
             finally:
-                if token.seconds is not None and not leased:
+                if token.temporary and not leased:
                     with contextlib.suppress(RenewalError):  # it expires anyway
                         api.post("auth/token/revoke-self", {}, token=token.value)
         if not new.usable_for_client_auth:
             raise RenewalRefusedError(
                 f"the role {self._role} issues certificates that are not for clients",
-                hint=f"bao write {self._mount}/roles/{self._role} client_flag=true",
+                hint=f"bao patch {self._mount}/roles/{self._role} client_flag=true",
                 code="vault_role",
             )
         warnings = [one for one in answer.get("warnings") or () if not self._expected(str(one))]
-        notes = [*map(str, warnings), *_lost(current, new), *self._leased(leased, token)]
+        notes = [*map(str, warnings), *_lost(current, new)]
+        if leased:
+            notes.append(
+                "it is revoked when the token that asked for it ends, unless: "
+                f"bao patch {self._mount}/roles/{self._role} generate_lease=false"
+            )
         return noted(new, map(redacted, notes))
 
     def _issued(self, api: API, current: Identity, token: str) -> tuple[Identity, dict[str, Any]]:
-        body = _names(current.certificate)
-        if self._ttl:
-            body["ttl"] = self._ttl
-        try:
-            if self._issue:
-                body |= {"private_key_format": "pkcs8"} | self._kind(current)
-                answer = api.post(f"{self._mount}/issue/{self._role}", body, token=token)
-                leaf, *chain = _certificates(answer["data"])
-                key = answer["data"]["private_key"].encode()
-                return Identity.from_key_pair(leaf, key, chain=chain), answer
-            request = Request.renewing(current, reuse_key=self._reuse_key, key=self._key)
-            body["csr"] = request.pem.decode()
-            answer = api.post(f"{self._mount}/sign/{self._role}", body, token=token)
-            return request.joined(*_certificates(answer["data"])), answer
-        except (KeyError, TypeError, AttributeError, IdentityError) as error:
-            raise RenewalError(
-                "the issuer's answer is of no use: not a certificate with its key",
-                hint="look at what it has issued; the present identity stays",
-                code="renewal_answer",
-            ) from error
+        body = _names(current.certificate) | ({"ttl": self._ttl} if self._ttl else {})
+        if self._issue:
+            body |= {"private_key_format": "pkcs8"} | self._kind(current)
+            answer = api.post(f"{self._mount}/issue/{self._role}", body, token=token)
+            return _joined(answer, None), answer
+        request = Request.renewing(current, reuse_key=self._reuse_key, key=self._key)
+        body["csr"] = request.pem.decode()
+        answer = api.post(f"{self._mount}/sign/{self._role}", body, token=token)
+        return _joined(answer, request), answer
 
     def _kind(self, current: Identity) -> dict[str, object]:
         """Return the kind of key to ask for; a role that has one of its own ignores it."""
@@ -176,15 +172,6 @@ class Vault:
         if "was provided but the role is set with" in warning:
             return True
         return self._key is None and "key_type and key_bits ignored" in warning
-
-    def _leased(self, leased: bool, token: Token) -> list[str]:
-        if not leased or token.seconds is None:
-            return []
-        note = (
-            f"it is revoked when the token of this login expires, in {token.seconds:.0f} seconds, "
-            f"unless: bao write {self._mount}/roles/{self._role} generate_lease=false"
-        )
-        return [note]
 
     def __repr__(self) -> str:
         return f"Vault({self._url!r}, role={self._role!r}, mount={self._mount!r})"
@@ -227,9 +214,21 @@ def _alternatives(certificate: x509.Certificate) -> list[GeneralName]:
     return []
 
 
-def _certificates(data: dict[str, Any]) -> list[bytes]:
-    chain = data.get("ca_chain") or [data["issuing_ca"]]
-    return [one.encode() for one in (data["certificate"], *chain)]
+def _joined(answer: dict[str, Any], request: Request | None) -> Identity:
+    """Join what was issued to our key, or to the one that came along if there was no request."""
+    try:
+        data = answer["data"]
+        chain = data.get("ca_chain") or [data["issuing_ca"]]
+        leaf, *further = (one.encode() for one in (data["certificate"], *chain))
+        if request is not None:
+            return request.joined(leaf, *further)
+        return Identity.from_key_pair(leaf, data["private_key"].encode(), chain=further)
+    except (KeyError, TypeError, AttributeError, IdentityError) as error:
+        raise RenewalError(
+            "the issuer's answer is of no use: not a certificate with its key",
+            hint="look at what it has issued; the present identity stays",
+            code="renewal_answer",
+        ) from error
 
 
 def _lost(current: Identity, new: Identity) -> list[str]:

@@ -347,7 +347,7 @@ class TestErrors:
                 {"client_flag": False, "server_flag": True},
                 {},
                 "vault_role",
-                "bao write pki/roles/servers client_flag=true",
+                "bao patch pki/roles/servers client_flag=true",
             ),
         ],
     )
@@ -449,10 +449,10 @@ class TestErrors:
         assert error.code in ("issuer_answer", "renewal_answer")
         assert error.retryable
 
+    @pytest.mark.parametrize("body", [b'{"auth": {"client_token": ""}}', b'{"auth": 1}', b"{}"])
     def test_a_login_that_gives_no_token(
-        self, serve: Callable[..., Server], current: Identity, trust: Trust
+        self, serve: Callable[..., Server], current: Identity, trust: Trust, body: bytes
     ) -> None:
-        body = b'{"auth": {"client_token": "", "mfa_requirement": {}}}'
         server = serve(client_certificate="none", handler=lambda _: Answer(body=body))
         renewer = Vault(server.url, role="client", approle=AppRole("a", "b"), trust=trust)
         error = refused(renewer, current)
@@ -489,6 +489,14 @@ class TestConfiguration:
         self, vault: Callable[..., Vault], current: Identity
     ) -> None:
         assert vault(mount="/pki/").renew(current)
+
+    def test_the_roots_beside_the_identity_may_count(
+        self, vault: Callable[..., Vault], ca: CA, current: Identity
+    ) -> None:
+        with_roots = Identity(current.certificate, current.private_key, roots=[ca.certificate])
+        assert vault(trust=Trust.of_identity()).renew(with_roots)
+        with pytest.raises(mtls.IdentityError, match="no roots beside the identity"):
+            vault(trust=Trust.of_identity()).renew(current)
 
     def test_plain_http_on_loopback_works(self, openbao: OpenBao, current: Identity) -> None:
         renewer = Vault(openbao.plain_url, role="client", token=openbao.token("signs"))
