@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from mtls_client._os import files
 from mtls_client.errors import ConfigurationError, IdentityError, RenewalError
@@ -107,6 +108,8 @@ class Command:
             raise _unusable("{csr} with {out_key}", "either we make the key, or the program does")
         if (then is not None or makes_key) and (reuse_key or key):
             raise _unusable("reuse_key= or key=, and the program makes the key", "leave it out")
+        if key is not None and key not in get_args(KeyKind):
+            raise _unusable(f"key={key!r}", f"write one of {', '.join(get_args(KeyKind))}")
         if reuse_key and key:
             raise _unusable("reuse_key= with key=", "leave one of them out")
         if shutil.which(self._argv[0], path=self._env.get("PATH")) is None:

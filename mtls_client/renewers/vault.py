@@ -33,6 +33,7 @@ _SEGMENTS = re.compile(r"\w[\w.@+~-]*(?:/\w[\w.@+~-]*)*", re.ASCII)
 _KEYS: dict[str, tuple[str, int]] = {
     "ec": ("ec", 256),
     "ec384": ("ec", 384),
+    "ec521": ("ec", 521),
     "ed25519": ("ed25519", 0),
     "rsa": ("rsa", 2048),
     "rsa3072": ("rsa", 3072),

@@ -271,6 +271,7 @@ class TestConfiguration:
             (["true"], {"then": FileSource("x"), "key": "ec"}),
             (["true", "{out_key}"], {"reuse_key": True}),
             (["true"], {"reuse_key": True, "key": "ec"}),
+            (["true"], {"key": "dsa"}),
         ],
     )
     def test_what_cannot_work_is_refused_at_once(self, argv: Any, options: dict[str, Any]) -> None:
