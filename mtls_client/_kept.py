@@ -13,7 +13,7 @@ from mtls_client.errors import (
     MTLSError,
     RenewalError,
 )
-from mtls_client.identity import Identity
+from mtls_client.identity import Identity, with_roots
 from mtls_client.sources._digests import digest_of
 from mtls_client.sources.base import Savable, Source, Watchable
 
@@ -75,7 +75,7 @@ class Kept:
     def keep(self, new: Identity, current: Identity) -> None:
         """Load a renewed identity from now on, wherever the current one would be."""
         self._replaced.add(current.fingerprint)
-        self.unsaved = new
+        self.unsaved = new if new.roots else with_roots(new, current.roots)
 
     def save(self) -> MTLSError | None:
         """Put what is kept into the source; return why that cannot be done.

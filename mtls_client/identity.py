@@ -27,7 +27,7 @@ from mtls_client.pins import Pin
 if TYPE_CHECKING:
     from mtls_client._formats.passwords import Password
 
-__all__ = ["Identity", "IdentityWarning", "assembled", "noted"]
+__all__ = ["Identity", "IdentityWarning", "assembled", "noted", "with_roots"]
 
 
 class IdentityWarning(UserWarning):
@@ -326,6 +326,15 @@ def assembled(
 
 def noted(identity: Identity, notes: Iterable[str]) -> Identity:
     """Return the identity with further notes."""
+    return _with(identity, notes=(*identity.notes, *notes))
+
+
+def with_roots(identity: Identity, roots: tuple[x509.Certificate, ...]) -> Identity:
+    """Return the identity with other certificates offered beside it."""
+    return _with(identity, roots=roots)
+
+
+def _with(identity: Identity, **changes: object) -> Identity:
     copy = Identity.__new__(Identity)
-    copy.__dict__.update(identity.__dict__, notes=(*identity.notes, *notes))
+    copy.__dict__.update(identity.__dict__, **changes)
     return copy

@@ -14,29 +14,24 @@ if TYPE_CHECKING:
     from mtls_client.renewers.function import Function
     from mtls_client.renewers.policy import RenewalPolicy
     from mtls_client.renewers.step_ca import StepCA
-
-_HOME = {
-    "EST": "est",
     from mtls_client.renewers.vault import Vault
 
 _HOME = {
     "AppRole": "_vault_auth",
     "CertAuth": "_vault_auth",
     "Command": "command",
+    "EST": "est",
     "Function": "function",
-    "Renewer": "base",
     "RenewalPolicy": "policy",
     "RenewalWindow": "base",
+    "Renewer": "base",
     "Request": "csr",
     "StepCA": "step_ca",
-}
-
-__all__ = [
-    "EST",
     "Vault": "vault",
 }
 
 __all__ = [
+    "EST",
     "AppRole",
     "CertAuth",
     "Command",

@@ -12,13 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from mtls_client._os import files
-from mtls_client.errors import (
-    ConfigurationError,
-    IdentityError,
-    RenewalError,
-    RenewalRefusedError,
-)
+from mtls_client.errors import ConfigurationError, RenewalError, RenewalRefusedError
+from mtls_client.renewers._secrets import revealed
 from mtls_client.renewers._vault_api import API
 
 if TYPE_CHECKING:
@@ -175,22 +170,12 @@ def _usual() -> Given:
 
 
 def _revealed(what: str, given: Given) -> str:
-    if isinstance(given, Path):
-        try:
-            value: str | bytes = files.read(given)
-        except IdentityError as error:
-            raise RenewalError(
-                f"{what}: {error.args[0]}", hint=error.hint, code="vault_secret"
-            ) from error.__cause__
-    else:
-        value = given() if callable(given) else given
-    text = value.decode("latin-1") if isinstance(value, bytes) else value
-    text = text.strip()
+    text = revealed(what, given).decode("latin-1").strip()
     # not chained to anything: it would hold the secret
     if not (text and text.isascii() and text.isprintable()):
         raise RenewalError(
             f"{what} is empty, or holds what no header may",
             hint="look at where it comes from: it is one line of printable ASCII",
-            code="vault_secret",
+            code="renewal_secret",
         )
     return text

@@ -28,7 +28,7 @@ from mtls_client.identity import IdentityWarning
 from mtls_client.renewers import RenewalWindow
 from mtls_client.testing import CA, Server
 from tests.renewal.issuing import DAY, Issuer, due, fresh, now
-from tests.renewal.layouts import pair
+from tests.renewal.layouts import kubernetes_names, pair
 from tests.rotation.test_credential import until
 
 
@@ -339,6 +339,21 @@ def test_a_value_is_renewed_in_memory_without_complaint(ca: CA, issuer: Issuer) 
     new = credential.renew()
     assert credential.reload().fingerprint == new.fingerprint
     assert RenewalFailed not in kinds(events)
+
+
+def test_the_roots_beside_an_identity_stay_though_it_is_not_saved(
+    ca: CA, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else a session that trusts them could trust nobody."""
+    source = kubernetes_names(tmp_path, due(ca))
+    credential = mtls.Credential(source, renewer=Issuer(ca))
+    with mtls.Session(credential, trust=mtls.Trust.of_identity()) as session:
+        monkeypatch.setattr("mtls_client._os.files.replace", _full)
+        new = credential.renew()
+        assert source.load().fingerprint != new.fingerprint
+        assert session.get(server.url).ok
+    credential.close()
+    assert server.calls[-1].fingerprint == new.fingerprint
 
 
 def test_a_program_may_write_the_files_itself(ca: CA, tmp_path: Path) -> None:

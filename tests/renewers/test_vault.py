@@ -211,7 +211,7 @@ class TestLogin:
         path = tmp_path / "token"
         renewer = vault(token=path)
         missing = refused(renewer, current)
-        assert (missing.code, missing.retryable) == ("vault_secret", True)
+        assert (missing.code, missing.retryable) == ("renewal_secret", True)
         path.write_text("s.outdated")
         assert refused(renewer, current).code == "vault_denied"
         path.write_text(openbao.token("signs"))
@@ -516,7 +516,7 @@ class TestSecrecy:
         self, vault: Callable[..., Vault], current: Identity, token: str
     ) -> None:
         error = refused(vault(token=token), current)
-        assert error.code == "vault_secret"
+        assert error.code == "renewal_secret"
         assert_silent(error, token.strip() or "\0")
 
     def test_a_server_that_repeats_the_token_is_not_quoted(
