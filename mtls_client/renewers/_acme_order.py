@@ -117,8 +117,7 @@ class Order:
         """Return the challenge of an authorization that a solver solves, and its URL."""
         identifier = authorization.get("identifier")
         domain = self._network.text(identifier if isinstance(identifier, dict) else {}, "value")
-        offered = authorization.get("challenges")
-        offered = [one for one in offered if isinstance(one, dict)] if offered else []
+        offered = _challenges(authorization)
         chosen = next((one for one in offered if one.get("type") == solver.kind), None)
         if chosen is None:
             kinds = ", ".join(str(one.get("type")) for one in offered) or "nothing"
@@ -145,10 +144,15 @@ class Order:
             if body.get("status") == "valid":
                 return
             if body.get("status") != "pending":
-                challenges = [one for one in body.get("challenges") or () if isinstance(one, dict)]
-                problem = next((one["error"] for one in challenges if one.get("error")), None)
+                errors = [one["error"] for one in _challenges(body) if one.get("error")]
+                problem = errors[0] if errors else None
                 raise problem_error(problem, self._network.host, domain, response)
             self._network.pause(response, attempt, f"the validation of {domain}")
+
+
+def _challenges(authorization: dict[str, Any]) -> list[dict[str, Any]]:
+    found = authorization.get("challenges")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 @contextlib.contextmanager

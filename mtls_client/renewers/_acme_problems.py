@@ -56,9 +56,10 @@ def response_error(response: httpx.Response, host: str, domain: str | None = Non
         problem = None
     if isinstance(problem, dict) and isinstance(problem.get("type"), str):
         return problem_error(problem, host, domain, response)
-    return refusal(
-        response, f"the issuer {host} does not answer as ACME does", hint=_URL, code="acme_answer"
-    )
+    what = f"the issuer {host} does not answer as ACME does"
+    if response.status_code >= 500:
+        return refusal(response, what, hint=_HINT)
+    return refusal(response, what, hint=_URL, code="acme_answer")
 
 
 def problem_error(

@@ -88,12 +88,15 @@ class Webroot:
                 code="acme_webroot",
             )
         page = self._page(challenge)
-        page.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (page.parent.parent, page.parent):
+            if not folder.exists():
+                folder.mkdir(exist_ok=True)
+                folder.chmod(0o755)  # the web server is another user
         descriptor, name = tempfile.mkstemp(dir=page.parent, prefix=".")
         try:
             with open(descriptor, "w", encoding="ascii") as file:
                 file.write(challenge.value)
-            os.chmod(name, 0o644)  # the web server is another user
+            os.chmod(name, 0o644)
             os.replace(name, page)
         except BaseException:
             with contextlib.suppress(OSError):

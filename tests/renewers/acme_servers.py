@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_client import Identity
 from mtls_client.testing import CA
@@ -21,14 +23,20 @@ from tests.servers.processes import free_port, running
 
 EAB_KID = "kid-1"
 EAB_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
-TERMS = "data:text/plain,Do%20what%20thou%20wilt"
 
 
 @dataclass(frozen=True)
 class ACMEServer:
-    """A running server: the URL of its directory, and the port where it looks for pages."""
+    """A running server.
+
+    Attributes:
+        url: of its directory.
+        root: the certificate that its certificates lead to, as PEM.
+        http_port: where it looks for pages.
+    """
 
     url: str
+    root: bytes
     http_port: int = 0
 
 
@@ -121,9 +129,11 @@ def pebble(
         [port, management],
         PEBBLE_VA_NOSLEEP="1",
         PEBBLE_VA_ALWAYS_VALID="0",
-        PEBBLE_WFE_NONCEREJECT="20",
+        PEBBLE_WFE_NONCEREJECT="5",
     ):
-        yield ACMEServer(f"https://localhost:{port}/dir", pages)
+        known = ssl.create_default_context(cadata=server.chain[-1].public_bytes(Encoding.DER))
+        root = httpx.get(f"https://localhost:{management}/roots/0", verify=known).content
+        yield ACMEServer(f"https://localhost:{port}/dir", root, pages)
 
 
 @contextlib.contextmanager
@@ -158,7 +168,8 @@ def caddy(folder: Path, server: Identity, names: Names) -> Iterator[ACMEServer]:
     command = [program, "run", "--config", "Caddyfile", "--adapter", "caddyfile"]
     places = {name: str(folder) for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME")}
     with running(command, folder, [port], **places):
-        yield ACMEServer(f"https://localhost:{port}/acme/local/directory")
+        root = (folder / "caddy" / "pki" / "authorities" / "local" / "root.crt").read_bytes()
+        yield ACMEServer(f"https://localhost:{port}/acme/local/directory", root)
 
 
 @contextlib.contextmanager
@@ -166,10 +177,11 @@ def acme2certifier(folder: Path, *, usage: str) -> Iterator[ACMEServer]:
     """A server with renewal information. It validates nothing; `usage` is what it issues for."""
     import acme2certifier as package  # type: ignore[import-untyped]  # it ships no types
 
-    ca, key = _openssl_ca()
+    ca = CA("ACME CA", key="rsa")
     (folder / "certs").mkdir()
-    (folder / "ca.pem").write_bytes(ca)
-    (folder / "ca.key").write_bytes(key)
+    (folder / "ca.pem").write_bytes(ca.pem)
+    (folder / "ca.key").write_bytes(Identity(ca.certificate, ca._key).private_key_pem())
+    (folder / "crl.pem").write_bytes(ca.crl())
     (folder / "extensions.cnf").write_text(f"""[extensions]
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
@@ -187,6 +199,7 @@ handler_module: acme2certifier.cahandlers.openssl_ca_handler
 issuing_ca_key: {folder}/ca.key
 issuing_ca_cert: {folder}/ca.pem
 ca_cert_chain_list: []
+issuing_ca_crl: {folder}/crl.pem
 cert_validity_days: 1
 cert_save_path: {folder}/certs
 openssl_conf: {folder}/extensions.cnf
@@ -213,13 +226,7 @@ renewalthreshold_pctg: 80
         ACME2CERTIFIER_I_KNOW_THE_RISK="1",
         ACME_SRV_DB_HANDLER="wsgi",
     ):
-        yield ACMEServer(f"http://127.0.0.1:{port}/directory")
-
-
-def _openssl_ca() -> tuple[bytes, bytes]:
-    root = CA("ACME CA", key="rsa")
-    signing = Identity(root.certificate, root._key)
-    return root.pem, signing.private_key_pem()
+        yield ACMEServer(f"http://127.0.0.1:{port}/directory", ca.pem)
 
 
 @dataclass
