@@ -26,6 +26,7 @@ from mtls_client.errors import (
 from mtls_client.identity import IdentityWarning
 from mtls_client.renewers._acme_network import Network
 from mtls_client.renewers._acme_signing import Signer, is_base64url
+from mtls_client.renewers._redaction import redacted
 from mtls_client.renewers.csr import fresh_key
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Account:
         if (terms := meta.get("termsOfService")) and not options.agree_to_terms:
             raise RenewalRefusedError(
                 f"the issuer {host} has terms of service, and they are not agreed to",
-                hint=f"read {terms} and pass agree_to_terms=True",
+                hint=f"read {redacted(str(terms))} and pass agree_to_terms=True",
                 code="acme_terms",
             )
         if meta.get("externalAccountRequired") and options.eab is None:

@@ -50,6 +50,7 @@ class Order:
         replaces: str | None,
     ) -> None:
         self._network, self._account = network, account
+        self._ordered = {value.removeprefix("*.").lower() for _, value in identifiers}
         wanted: dict[str, Any] = {
             "identifiers": [{"type": kind, "value": value} for kind, value in identifiers]
         }
@@ -117,6 +118,9 @@ class Order:
         """Return the challenge of an authorization that a solver solves, and its URL."""
         identifier = authorization.get("identifier")
         domain = self._network.text(identifier if isinstance(identifier, dict) else {}, "value")
+        if domain.lower() not in self._ordered:
+            # no server makes us write records for other names
+            raise misunderstood(self._network.host, "an authorization for what was not ordered")
         offered = _challenges(authorization)
         chosen = next((one for one in offered if one.get("type") == solver.kind), None)
         if chosen is None:

@@ -36,6 +36,8 @@ _HINTS = {
     "incorrectResponse": "see that the answer comes from the solver, and not from another server",
     "rateLimited": "wait; renew fewer certificates, or ask the CA for a higher limit",
     "rejectedIdentifier": "the CA does not issue for this name: ask for others, or another CA",
+    "unauthorized": "see that the CA sees what the solver shows, and that the account and its "
+    "binding (eab=) are the right ones",
     "userActionRequired": "the CA wants a person to act, such as to agree to new terms",
 }
 _HINT = "ask who runs the CA; its log says more"
@@ -80,7 +82,8 @@ def problem_error(
     reason = f"{details} ({kind})" if details else kind
     message = f"the issuer {host} says no{f' to {about}' if about else ''}: {reason}"
     instance = problem.get("instance") if isinstance(problem, Mapping) else None
-    hint = _HINTS.get(kind, _HINT) + (f": {instance}" if isinstance(instance, str) else "")
+    hint = _HINTS.get(kind, _HINT).replace("DOMAIN", about or "DOMAIN")
+    hint += f": {instance}" if isinstance(instance, str) else ""
     snake = re.sub(r"(?=[A-Z]+)(?<=[a-z])", "_", kind).lower()
     again = kind in _PASSING or response.status_code >= 500
     return (RenewalError if again else RenewalRefusedError)(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -20,7 +20,7 @@ from mtls_client.renewers._acme_order import Order
 from mtls_client.renewers._acme_signing import Signer
 from mtls_client.renewers._http import Issuer, checked_url
 from mtls_client.renewers.csr import KeyKind, Request
-from mtls_client.renewers.solvers import Solver
+from mtls_client.renewers.solvers import ChallengeKind, Solver
 from mtls_client.trust import Trust
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class ACME:
         profile: the kind of certificate, where the server offers several.
         key: the kind of the new key; that of the present one if None.
         reuse_key: keep the private key.
-        timeout: how many seconds a renewal may take; one call that hangs can add 30.
+        timeout: how many seconds a renewal may take; a call that has begun is let finish, and
+            has bounds of its own.
 
     Raises:
         MissingExtraError: the extra `acme` is not installed.
@@ -84,9 +85,10 @@ class ACME:
     ) -> None:
         optional("acme", "acme")  # say so now, not in 60 days
         checked_url(directory)
-        if not isinstance(solver, Solver):
+        kind = getattr(solver, "kind", None)
+        if kind not in get_args(ChallengeKind) or not isinstance(solver, Solver):
             raise ConfigurationError(
-                f"not a solver: {type(solver).__name__}",
+                f"not a solver of http-01 or dns-01: {type(solver).__name__}",
                 hint="pass Standalone(), Webroot(path) or DNS(present, remove)",
                 code="acme_solver_type",
             )

@@ -196,7 +196,8 @@ class Standalone:
             )
         except OSError as error:
             raise RenewalError(
-                f"cannot listen on port {self._port} for the ACME server: {error.strerror}",
+                f"cannot listen on port {self._port} for the ACME server: "
+                f"{os.strerror(error.errno) if error.errno else error}",
                 hint=f"see who has it: ss -ltnp 'sport = :{self._port}'; below 1024 it takes the "
                 "capability CAP_NET_BIND_SERVICE; with a web server there, use Webroot",
                 code="acme_port",

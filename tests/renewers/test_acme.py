@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -22,11 +23,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from mtls_client import (
     ConfigurationError,
     Identity,
+    MissingExtraError,
     RenewalError,
     RenewalRefusedError,
     Session,
     Trust,
 )
+from mtls_client.identity import IdentityWarning
 from mtls_client.renewers import ACME, DNS, EAB, Challenge, Standalone, Webroot
 from mtls_client.renewers.base import Renewer, Scheduling
 from mtls_client.testing import CA, Server
@@ -260,7 +263,7 @@ def test_a_page_that_is_not_there_may_be_there_later(
     with pytest.raises(RenewalError, match=r"to orders\.test: .*refused") as caught:
         renewer(solver=Standalone(free_port(), "127.0.0.1")).renew(orders)
     assert (caught.value.code, caught.value.retryable) == ("acme_connection", True)
-    assert "/.well-known/acme-challenge/" in str(caught.value.hint)
+    assert "http://orders.test/.well-known/acme-challenge/" in str(caught.value.hint)
 
 
 def test_a_solver_that_fails_is_named_and_cleaned_up(
@@ -359,6 +362,15 @@ def test_two_processes_make_one_account_key(account_key: Path) -> None:
     keys = {process.communicate(timeout=60)[0] for process in processes}
     assert len(keys) == 1
     assert keys != {""}
+
+
+def test_an_account_key_that_others_may_read_is_told(
+    renewer: Callable[..., ACME], orders: Identity, account_key: Path
+) -> None:
+    renewer().renew(orders)
+    account_key.chmod(0o640)
+    with pytest.warns(IdentityWarning, match="chmod 600"):
+        renewer().renew(orders)
 
 
 def test_a_file_that_is_no_account_key_is_left_alone(
@@ -556,15 +568,26 @@ def test_usages_are_asked_for(
     [
         ({"url": "http://ca.example.com/dir"}, "not https"),
         ({"solver": object()}, "not a solver"),
+        ({"solver": SimpleNamespace(kind="tls-alpn-01", present=print, remove=print)}, "http-01"),
         ({"account_key": 5}, "account key is neither"),
     ],
-    ids=["plain-http", "solver", "account-key"],
+    ids=["plain-http", "solver", "kind", "account-key"],
 )
 def test_what_makes_no_sense_is_refused_at_once(
     renewer: Callable[..., ACME], options: dict, match: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=match):
         renewer(**options)
+
+
+def test_the_extra_is_named_at_once(
+    renewer: Callable[..., ACME], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the certificate is about to expire."""
+    monkeypatch.setitem(sys.modules, "acme", None)
+    with pytest.raises(MissingExtraError) as caught:
+        renewer()
+    assert "mtls-client[acme]" in str(caught.value.hint)
 
 
 def test_a_key_may_be_given_as_an_object(renewer: Callable[..., ACME], ca: CA) -> None:

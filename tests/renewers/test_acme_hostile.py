@@ -100,7 +100,7 @@ class Scripted:
             **members,
         }
 
-    def authorization(self, status: str, token: object = "dG9rZW4", **members: object) -> object:
+    def authorization(self, status: str, token: object = "dG9rZW4", **members: object) -> dict:
         challenge = {
             "type": "http-01",
             "url": f"{self.server.url}/challenge",
@@ -155,7 +155,7 @@ def test_the_script_issues_unless_told_otherwise(
     assert [one.domain for one in scripted.solver.seen] == ["orders.test"]
 
 
-NAMED = {"status": "pending", "identifier": {"type": "dns", "value": "x.test"}}
+NAMED = {"status": "pending", "identifier": {"type": "dns", "value": "orders.test"}}
 PERMANENT = [
     ("/newAccount", problem("userActionRequired", 403, instance="x:y"), "user_action_required"),
     ("/newAccount", problem("unauthorized", 401, detail="deactivated"), "unauthorized"),
@@ -286,6 +286,17 @@ def test_a_token_is_no_path(
 ) -> None:
     """It becomes a file name in a web server's folder: the solver never sees such a one."""
     scripted.script["/authorization"] = answer(scripted.authorization("pending", token))
+    assert failed(renewer(), orders).code == "acme_answer"
+    assert scripted.solver.seen == []
+
+
+@pytest.mark.parametrize("name", ["shop.test", "test", "x.orders.test", "orders.test/..", ""])
+def test_nothing_is_shown_for_what_was_not_ordered(
+    name: str, scripted: Scripted, renewer: Callable[..., ACME], orders: Identity
+) -> None:
+    """A server cannot have records written for other names of ours."""
+    body = {**scripted.authorization("pending"), "identifier": {"type": "dns", "value": name}}
+    scripted.script["/authorization"] = answer(body)
     assert failed(renewer(), orders).code == "acme_answer"
     assert scripted.solver.seen == []
 

@@ -103,6 +103,7 @@ def test_functions_get_the_name_and_the_value_of_the_record() -> None:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_process_starts_over() -> None:
     """It has neither the thread nor the lock, and leaves the parent's pages alone."""
