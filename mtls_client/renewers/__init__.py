@@ -42,13 +42,13 @@ _HOME = {
 
 __all__ = [
     "ACME",
+    "DNS",
+    "EAB",
+    "EST",
     "AppRole",
     "CertAuth",
     "Challenge",
     "Command",
-    "DNS",
-    "EAB",
-    "EST",
     "Function",
     "RenewalPolicy",
     "RenewalWindow",
