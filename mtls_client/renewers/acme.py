@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import NameOID
 
 from mtls_client._os.extras import optional
+from mtls_client._tls.anchors import rooted
 from mtls_client.errors import ConfigurationError, MTLSError, RenewalRefusedError
 from mtls_client.renewers import _acme_ari as ari
 from mtls_client.renewers._acme_account import EAB, Account, AccountOptions, kept_key
@@ -118,7 +119,7 @@ class ACME:
         key = self._account_key
         signer = Signer(kept_key(key) if isinstance(key, Path) else key)
         request = self._request(current, {value for _, value in identifiers})
-        with self._issuer(self._timeout) as issuer:
+        with self._issuer(current, self._timeout) as issuer:
             network = Network(issuer, self._directory, timeout=self._timeout)
             account = Account(network, signer, self._options)
             replaces = None
@@ -142,15 +143,16 @@ class ACME:
     def window(self, current: Identity) -> RenewalWindow | None:
         """Ask the server when to renew (RFC 9773); None if it does not say, or does not answer."""
         try:
-            with self._issuer(_STEP_TIMEOUT) as issuer:
+            with self._issuer(current, _STEP_TIMEOUT) as issuer:
                 network = Network(issuer, self._directory, timeout=_STEP_TIMEOUT)
                 return ari.window(network, current.certificate)
         except MTLSError as error:
             _log.info("no renewal window: %s", error.args[0])
             return None
 
-    def _issuer(self, timeout: float) -> Issuer:
-        return Issuer(self._directory, self._trust, timeout=min(_STEP_TIMEOUT, timeout))
+    def _issuer(self, current: Identity, timeout: float) -> Issuer:
+        trust = rooted(self._trust, current)
+        return Issuer(self._directory, trust, timeout=min(_STEP_TIMEOUT, timeout))
 
     def _request(self, current: Identity, proved: set[str]) -> Request:
         made = Request.renewing(current, reuse_key=self._reuse_key, key=self._key)
