@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias, get_args
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -11,15 +11,22 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from mtls_client._formats import reading
-from mtls_client._formats.contents import Contents, Key
+from mtls_client._formats import keys, names, reading
+from mtls_client._formats.contents import Certificate, Contents, Key
 from mtls_client._formats.passwords import Secret
-from mtls_client.errors import IdentityError, RenewalError
+from mtls_client.errors import (
+    ConfigurationError,
+    IdentityError,
+    IdentityNotFoundError,
+    RenewalError,
+)
 from mtls_client.identity import Identity, assembled
 
-__all__ = ["KeyKind", "Request", "fresh_key"]
+__all__ = ["KeyKind", "Request", "fresh_key", "joined", "kept"]
 
-KeyKind: TypeAlias = Literal["ec", "ec384", "ed25519", "rsa", "rsa3072", "rsa4096"]
+KeyKind: TypeAlias = Literal[
+    "ec", "ec384", "ec521", "ed25519", "ed448", "rsa", "rsa3072", "rsa4096"
+]
 
 _COPIED = (x509.SubjectAlternativeName, x509.ExtendedKeyUsage)
 """What the new certificate is asked to have as the old one has it."""
@@ -33,10 +40,18 @@ class Request:
         subject: the subject that is asked for.
         extensions: `(extension, critical)` pairs that are asked for.
 
+    Raises:
+        IdentityFormatError: TLS has no use for such a key.
+
     Attributes:
         key: the private key. Never log it.
         csr: the request.
+
+    Example:
+        >>> Request.renewing(identity).pem  # doctest: +SKIP
     """
+
+    __slots__ = ("csr", "key")
 
     def __init__(
         self,
@@ -47,8 +62,8 @@ class Request:
         builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)
+        digest = None if keys.kind(key) in _WITHOUT_DIGEST else hashes.SHA256()
         signer: Any = key
-        digest = None if isinstance(key, _WITHOUT_DIGEST) else hashes.SHA256()
         self.key = key
         self.csr = builder.sign(signer, digest)
 
@@ -62,14 +77,16 @@ class Request:
             current: the identity to replace.
             reuse_key: keep the private key instead of making one of the same kind.
             key: the kind of the new key, if it is to be another one.
+
+        Raises:
+            ConfigurationError: there is no such kind, or the key is to be kept and replaced.
         """
-        kept = [
-            (one.value, one.critical)
-            for one in current.certificate.extensions
-            if isinstance(one.value, _COPIED)
-        ]
+        if reuse_key and key is not None:
+            raise ConfigurationError(
+                "reuse_key and key contradict each other", hint="give one of them", code="key_kind"
+            )
         made = current.private_key if reuse_key else fresh_key(key or current.private_key)
-        return cls(made, current.certificate.subject, kept)
+        return cls(made, current.certificate.subject, kept(current.certificate))
 
     @property
     def pem(self) -> bytes:
@@ -90,10 +107,8 @@ class Request:
         Raises:
             RenewalError: it holds no certificate for this key.
         """
-        secret = Secret(None)
         try:
-            found = [one for part in answer for one in reading.certificates(part, secret)]
-            return assembled(Contents(tuple(found), (Key(self.key),)), None)
+            return joined(self.key, answer)
         except IdentityError as error:
             raise RenewalError(
                 f"the issuer's answer is of no use: {error.args[0]}",
@@ -102,27 +117,71 @@ class Request:
             ) from error
 
     def __repr__(self) -> str:
-        return f"<Request: {self.csr.subject.rfc4514_string()}>"
+        return f"<Request: {names.text(self.csr.subject)}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigurationError(
+            "a request holds a private key and cannot be pickled",
+            hint="send request.pem, and keep the request until the answer has come",
+            code="pickle",
+        )
 
 
-_WITHOUT_DIGEST = (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
+_WITHOUT_DIGEST = ("Ed25519", "Ed448")
+
+
+def kept(certificate: x509.Certificate) -> list[tuple[x509.ExtensionType, bool]]:
+    """Return the extensions that a certificate's successor is asked to have, too."""
+    return [
+        (one.value, one.critical)
+        for one in certificate.extensions
+        if isinstance(one.value, _COPIED)
+    ]
+
+
+def joined(key: PrivateKeyTypes, answer: Iterable[bytes | x509.Certificate]) -> Identity:
+    """Join an issuer's answer to a key.
+
+    Args:
+        key: the private key.
+        answer: the certificate and its chain, see `Request.joined`.
+
+    Raises:
+        IdentityError: it holds no certificate for this key; see `code`.
+    """
+    found, secret = Contents(), Secret(None)
+    for part in answer:
+        found += (
+            reading.read(part, secret)
+            if isinstance(part, bytes)
+            else Contents((Certificate(part),))
+        )
+    if not found.certificates:
+        holds = f", but a {found.others[0]}" if found.others else ""
+        raise IdentityNotFoundError(
+            f"no certificate{holds}",
+            hint="wait for what the issuer makes of the request; look at it with: mtls show FILE",
+            code="no_certificate",
+        )
+    return assembled(Contents(found.certificates, (Key(key),)), None)
 
 
 def fresh_key(like: KeyKind | PrivateKeyTypes) -> PrivateKeyTypes:
     """Make a private key of a kind, or of the kind of another key.
 
     Args:
-        like: the kind: `ec` (P-256), `ec384`, `ed25519`, `rsa` (2048 bits), `rsa3072`,
-            `rsa4096`; or a key. One shorter than 2048 bits is followed by one of 2048.
+        like: the kind: `ec` (P-256), `ec384`, `ec521`, `ed25519`, `ed448`, `rsa` (2048 bits),
+            `rsa3072`, `rsa4096`; or a key. One shorter than 2048 bits is followed by one of 2048.
+
+    Raises:
+        ConfigurationError: there is no such kind.
     """
     match like:
-        case "ec":
-            return ec.generate_private_key(ec.SECP256R1())
-        case "ec384":
-            return ec.generate_private_key(ec.SECP384R1())
+        case "ec" | "ec384" | "ec521":
+            return ec.generate_private_key(_CURVES[like])
         case "ed25519" | ed25519.Ed25519PrivateKey():
             return ed25519.Ed25519PrivateKey.generate()
-        case ed448.Ed448PrivateKey():
+        case "ed448" | ed448.Ed448PrivateKey():
             return ed448.Ed448PrivateKey.generate()
         case ec.EllipticCurvePrivateKey():
             return ec.generate_private_key(like.curve)
@@ -130,5 +189,11 @@ def fresh_key(like: KeyKind | PrivateKeyTypes) -> PrivateKeyTypes:
             return rsa.generate_private_key(65537, max(like.key_size, 2048))
         case "rsa" | "rsa3072" | "rsa4096":
             return rsa.generate_private_key(65537, int(like[3:] or 2048))
-        case _:
-            raise ValueError(f"not a kind of key: {like!r}")
+    raise ConfigurationError(
+        f"not a kind of key: {like if isinstance(like, str) else type(like).__name__}",
+        hint=f"write one of {', '.join(get_args(KeyKind))}",
+        code="key_kind",
+    )
+
+
+_CURVES = {"ec": ec.SECP256R1(), "ec384": ec.SECP384R1(), "ec521": ec.SECP521R1()}
