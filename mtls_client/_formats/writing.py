@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
 from mtls_client.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
     from mtls_client.identity import Identity
 
-__all__ = ["as_pem", "as_pkcs12", "key_as_pem"]
+__all__ = ["as_pem", "as_pkcs12", "key_as_pem", "private_pem"]
 
 
 def as_pem(identity: Identity, password: str | bytes | None) -> bytes:
@@ -29,9 +31,12 @@ def as_pem(identity: Identity, password: str | bytes | None) -> bytes:
 
 def key_as_pem(identity: Identity, password: str | bytes | None) -> bytes:
     """Return the key alone as PKCS#8 PEM; encrypted if there is a password."""
-    return identity.private_key.private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, _encryption(password)
-    )
+    return private_pem(identity.private_key, password)
+
+
+def private_pem(key: PrivateKeyTypes, password: str | bytes | None) -> bytes:
+    """Return a private key as PKCS#8 PEM; encrypted if there is a password."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, _encryption(password))
 
 
 def as_pkcs12(identity: Identity, password: str | bytes | None, label: str | None) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NoReturn, TypeAlias, get_args
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from mtls_client._formats import keys, names, reading
@@ -22,7 +22,7 @@ from mtls_client.errors import (
 )
 from mtls_client.identity import Identity, assembled
 
-__all__ = ["KeyKind", "Request", "fresh_key", "joined", "kept"]
+__all__ = ["KeyKind", "Request", "fresh_key", "issued", "kept"]
 
 KeyKind: TypeAlias = Literal[
     "ec", "ec384", "ec521", "ed25519", "ed448", "rsa", "rsa3072", "rsa4096"
@@ -108,7 +108,7 @@ class Request:
             RenewalError: it holds no certificate for this key.
         """
         try:
-            return joined(self.key, answer)
+            return assembled(Contents(issued(answer), (Key(self.key),)), None)
         except IdentityError as error:
             raise RenewalError(
                 f"the issuer's answer is of no use: {error.args[0]}",
@@ -139,15 +139,14 @@ def kept(certificate: x509.Certificate) -> list[tuple[x509.ExtensionType, bool]]
     ]
 
 
-def joined(key: PrivateKeyTypes, answer: Iterable[bytes | x509.Certificate]) -> Identity:
-    """Join an issuer's answer to a key.
+def issued(answer: Iterable[bytes | x509.Certificate]) -> tuple[Certificate, ...]:
+    """Return the certificates of an issuer's answer.
 
     Args:
-        key: the private key.
-        answer: the certificate and its chain, see `Request.joined`.
+        answer: see `Request.joined`.
 
     Raises:
-        IdentityError: it holds no certificate for this key; see `code`.
+        IdentityError: there is none; see `code`.
     """
     found, secret = Contents(), Secret(None)
     for part in answer:
@@ -163,32 +162,33 @@ def joined(key: PrivateKeyTypes, answer: Iterable[bytes | x509.Certificate]) -> 
             hint="wait for what the issuer makes of the request; look at it with: mtls show FILE",
             code="no_certificate",
         )
-    return assembled(Contents(found.certificates, (Key(key),)), None)
+    return found.certificates
 
 
-def fresh_key(like: KeyKind | PrivateKeyTypes) -> PrivateKeyTypes:
+def fresh_key(like: KeyKind | PrivateKeyTypes | PublicKeyTypes) -> PrivateKeyTypes:
     """Make a private key of a kind, or of the kind of another key.
 
     Args:
         like: the kind: `ec` (P-256), `ec384`, `ec521`, `ed25519`, `ed448`, `rsa` (2048 bits),
-            `rsa3072`, `rsa4096`; or a key. One shorter than 2048 bits is followed by one of 2048.
+            `rsa3072`, `rsa4096`; or a key, private or public. An RSA key shorter than 2048 bits is
+            followed by one of 2048.
 
     Raises:
         ConfigurationError: there is no such kind.
     """
     match like:
         case "ec" | "ec384" | "ec521":
-            return ec.generate_private_key(_CURVES[like])
-        case "ed25519" | ed25519.Ed25519PrivateKey():
+            return ec.generate_private_key(_CURVES[str(like)])
+        case "ed25519" | ed25519.Ed25519PrivateKey() | ed25519.Ed25519PublicKey():
             return ed25519.Ed25519PrivateKey.generate()
-        case "ed448" | ed448.Ed448PrivateKey():
+        case "ed448" | ed448.Ed448PrivateKey() | ed448.Ed448PublicKey():
             return ed448.Ed448PrivateKey.generate()
-        case ec.EllipticCurvePrivateKey():
+        case ec.EllipticCurvePrivateKey() | ec.EllipticCurvePublicKey():
             return ec.generate_private_key(like.curve)
-        case rsa.RSAPrivateKey():
+        case rsa.RSAPrivateKey() | rsa.RSAPublicKey():
             return rsa.generate_private_key(65537, max(like.key_size, 2048))
         case "rsa" | "rsa3072" | "rsa4096":
-            return rsa.generate_private_key(65537, int(like[3:] or 2048))
+            return rsa.generate_private_key(65537, int(str(like)[3:] or 2048))
     raise ConfigurationError(
         f"not a kind of key: {like if isinstance(like, str) else type(like).__name__}",
         hint=f"write one of {', '.join(get_args(KeyKind))}",
