@@ -18,8 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mtls_client import FileSource, Identity
 from mtls_client.testing import CA, Server
-from tests.cli.conftest import Run
-from tests.cli.test_identity_command import _typed, keyring  # noqa: F401 (a fixture)
+from tests.cli.conftest import Run, typed
 
 DAY = datetime.timedelta(days=1)
 Issue = Callable[..., Identity]
@@ -134,7 +133,7 @@ def test_the_key_is_encrypted_on_request(mtls: Run, folder: Path) -> None:
     done = mtls("csr", "--cn", "a", "--encrypt", "-o", "b.csr")
     assert (done.returncode, b"nobody is there to be asked" in done.stderr) == (2, True)
     assert not (folder / "b.key").exists()
-    code, shown = _typed(
+    code, shown = typed(
         folder, ["csr", "--cn", "a", "--encrypt", "-o", "b.csr"], [b"word\n", b"word\n"]
     )
     assert (code, b"word\n" in shown) == (0, False)
@@ -237,7 +236,7 @@ def test_an_encrypted_key_stays_so(mtls: Run, folder: Path, issue: Issue) -> Non
     assert b"BEGIN ENCRYPTED PRIVATE KEY" in (folder / "orders.pem").read_bytes()
 
 
-def test_into_the_keyring(orders: Path, issue: Issue, mtls: Run, keyring: Path) -> None:  # noqa: F811
+def test_into_the_keyring(orders: Path, issue: Issue, mtls: Run, keyring: Path) -> None:
     issue()
     arguments = ("identity", "complete", "answer.pem", "-o", "keyring:orders")
     assert mtls(*arguments).returncode == 0

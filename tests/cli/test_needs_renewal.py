@@ -13,7 +13,6 @@ from mtls_client.cli.durations import duration
 from mtls_client.cli.policy import policy_of
 from mtls_client.testing import CA
 from tests.cli.conftest import Run
-from tests.cli.test_identity_command import bank, keyring  # noqa: F401 (fixtures)
 
 DAY = datetime.timedelta(days=1)
 
@@ -77,7 +76,7 @@ def test_a_certificate_that_is_encrypted_needs_the_password(mtls: Run, aged: Ide
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_an_identity_of_the_keyring(bank: Path, mtls: Run) -> None:  # noqa: F811
+def test_an_identity_of_the_keyring(bank: Path, mtls: Run) -> None:
     done = mtls("needs-renewal", "--identity", "keyring:bank", "--fraction", "0.001")
     assert (done.returncode, done.stderr) == (0, b"")
     assert mtls("needs-renewal", "--identity", "keyring:other").returncode == 2
