@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from mtls_client import FileSource, Identity
+from mtls_client._os import files
 from mtls_client.testing import CA, Server
 from tests.cli.conftest import Run, typed
 
@@ -121,6 +123,19 @@ def test_a_broken_link_is_not_followed(mtls: Run, folder: Path) -> None:
     (folder / "client.key").symlink_to(folder / "elsewhere")
     assert mtls("csr", "--cn", "a").returncode == 23
     assert not (folder / "elsewhere").exists()
+
+
+def test_a_full_disk_leaves_no_half_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.create(tmp_path / "client.key", b"key")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    files.create(tmp_path / "client.key", b"key")
+    assert (tmp_path / "client.key").read_bytes() == b"key"
 
 
 def test_the_key_is_encrypted_on_request(mtls: Run, folder: Path) -> None:
