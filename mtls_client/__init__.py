@@ -1,8 +1,8 @@
 """Call APIs that demand a client certificate.
 
-A **source** loads an **identity**; a **credential** holds it; **trust** says what we demand of
-the server; a **context** presents the identity and checks the trust; **sessions** hand the
-context to HTTP clients.
+A **source** loads an **identity**; a **credential** keeps it fresh with a **renewer**; **trust**
+says what we demand of the server; a **context** presents the identity and checks the trust;
+**sessions** hand the context to HTTP clients.
 
     import mtls_client as mtls
 
@@ -132,7 +132,12 @@ __all__ = [
 ]
 
 
+_SUBPACKAGES = ("errors", "events", "renewers", "sessions", "sources", "testing")
+
+
 def __getattr__(name: str) -> object:
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(
@@ -143,4 +148,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_SUBPACKAGES})

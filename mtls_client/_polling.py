@@ -7,20 +7,23 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import ref
 
+from mtls_client._formats.passwords import away_from_the_loop
 from mtls_client.errors import ConfigurationError
 from mtls_client.sources.base import Source, Watchable
 
 if TYPE_CHECKING:
     from mtls_client.credential import Credential
 
-__all__ = ["Changes", "Watcher", "reload_on"]
+__all__ = ["Changes", "Threads", "reload_on"]
 
 _log = logging.getLogger("mtls_client")
 _LONGEST = 60.0
+_LONGEST_GOODBYE = 5.0
 
 
 class Changes:
@@ -32,12 +35,21 @@ class Changes:
         source: what to look at.
         interval: the shortest time between two looks, in seconds.
 
+    Raises:
+        ConfigurationError: the interval is not above zero.
+
     Attributes:
         due: when to look next, on the monotonic clock.
         failures: loads that failed since the last good one.
     """
 
     def __init__(self, source: Source, interval: float) -> None:
+        if not interval > 0:
+            raise ConfigurationError(
+                f"poll_interval is {interval!r}",
+                hint="give a number of seconds above zero",
+                code="poll_interval",
+            )
         self._source = source if isinstance(source, Watchable) else None
         self._interval = max(interval, getattr(source, "poll_interval", 0.0))
         self._good: bytes | None = None
@@ -90,39 +102,66 @@ class Changes:
         return time.monotonic() + self._interval if self._source is not None else float("inf")
 
 
-class Watcher:
-    """A daemon thread that refreshes a credential until it is stopped or nobody holds it."""
+Step: TypeAlias = "Callable[[Credential], float]"
+"""Does one thing for a credential, and returns in how many seconds to do it again."""
+
+
+class Threads:
+    """Daemon threads, one for each thing that is done for a credential again and again.
+
+    They end by themselves when nobody holds the credential.
+    """
 
     def __init__(self, credential: Credential) -> None:
+        self._credential = ref(credential)
+        self._running: dict[Step, threading.Thread] = {}
+        self._lock = threading.Lock()
         self._stopped = threading.Event()
-        thread = threading.Thread(
-            target=_watch,
-            args=(ref(credential), self._stopped),
-            name="mtls-client watcher",
-            daemon=True,
-        )
-        thread.start()
-        self._thread = thread
+
+    def start(self, step: Step) -> None:
+        """Start doing something, if it is not being done already."""
+        with self._lock:
+            if step in self._running or self._stopped.is_set():
+                return
+            self._running[step] = thread = threading.Thread(
+                target=_repeat,
+                args=(self._credential, step, self._stopped),
+                name=f"mtls-client {step.__name__.strip('_')}",
+                daemon=True,
+            )
+            thread.start()
 
     def stop(self) -> None:
-        """End the thread and wait for it, unless it is the one that calls."""
+        """End all threads for good, and wait for them a while."""
         self._stopped.set()
-        if self._thread is not threading.current_thread():
-            self._thread.join(5.0)
+        for thread in self._running.values():
+            if thread is not threading.current_thread():
+                thread.join(_LONGEST_GOODBYE)
+
+    def after_fork(self) -> None:
+        """Start over in a child, which has none of the threads."""
+        self._lock = threading.Lock()
+        if self._stopped.is_set():
+            return
+        self._stopped = threading.Event()
+        steps, self._running = list(self._running), {}
+        for step in steps:
+            self.start(step)
 
 
-def _watch(reference: ref[Credential], stopped: threading.Event) -> None:
+def _repeat(reference: ref[Credential], step: Step, stopped: threading.Event) -> None:
     wait = 0.0
     while not stopped.wait(wait):
         credential = reference()
         if credential is None:
             return
         try:
-            credential.refresh_aside()
+            with away_from_the_loop():
+                wait = step(credential)
         except Exception:
             # there is no identity yet, and the caller who needs one is told
             _log.debug("%r could not be loaded", credential)
-        wait = credential.pause()
+            wait = credential.pause()
         del credential
 
 

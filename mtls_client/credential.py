@@ -1,39 +1,30 @@
-"""The live holder of the current identity.
-
-Rules of this file: readers take one reference and never wait for a load while the identity they
-have is good; a change is a new value put in the old one's place after everything about it has
-been checked, down to the contexts that will present it.
-"""
+"""The live holder of the current identity: reloaded, renewed, shared, closed."""
 
 from __future__ import annotations
 
 import datetime
-import threading
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NoReturn, Self
 
-from mtls_client._formats.passwords import away_from_the_loop
+from mtls_client._expiry import Expiry
+from mtls_client._holder import Holder
+from mtls_client._kept import Kept
 from mtls_client._os.forking import renewed_after_fork
-from mtls_client._polling import Changes, Watcher, reload_on
-from mtls_client.errors import ConfigurationError, MTLSError
-from mtls_client.events import (
-    Event,
-    IdentityReloaded,
-    Observer,
-    ReloadFailed,
-    emit,
-)
+from mtls_client._polling import Threads, reload_on
+from mtls_client._renewal import Renewal
+from mtls_client.errors import ConfigurationError
+from mtls_client.events import IdentityExpiring, IdentityRenewed, Observer, RenewalFailed, only
 from mtls_client.identity import Identity
-from mtls_client.leases import Generation, Lease, User, Users
+from mtls_client.leases import User
+from mtls_client.renewers.base import AnyRenewer
+from mtls_client.renewers.function import renewer_of
+from mtls_client.renewers.policy import RenewalPolicy
 from mtls_client.sources.base import Source
 
 __all__ = ["Credential"]
 
-_NONE_LEFT = datetime.timedelta()
 
-
-class Credential:
+class Credential(Holder):
     """Holds the identity that a source loads; may be shared by many sessions and threads.
 
     A change of the source is noticed by its content, at the next request after `poll_interval`,
@@ -41,12 +32,23 @@ class Credential:
     mismatched, unreadable, gone, expired), the last good one stays, `ReloadFailed` says why, and
     the source is tried again.
 
+    With a renewer, a thread has the identity renewed when it is due, from the first use in a
+    `with` block or a session until `close`. Of several processes over one source one renews, and
+    the others take over what it saves.
+
     Args:
-        source: where the identity comes from.
+        source: where the identity comes from, and where a renewed one is saved.
+        renewer: has a new identity issued: one of `mtls_client.renewers`, or a function that
+            takes the present identity and returns the new one.
+        policy: when to renew, how often to try, when to warn.
+        auto: renew without being asked; if not, only `renew` does.
+        on_renewed: called with the `IdentityRenewed` event.
+        on_renewal_failed: called with each `RenewalFailed` event.
+        on_expiring: called with each `IdentityExpiring` event.
         poll_interval: the shortest time between two looks at the source, in seconds. A source
             that is costly to ask may have a longer one of its own.
         watch: look at the source from a thread of its own, also while there are no requests.
-        observers: told of every reload, failed reload and drained generation.
+        observers: told of every reload, renewal, failure and drained generation.
         present_unusable: present an identity that is expired, not valid yet, weak or not
             meant for client authentication, and let the server decide. Without it, such an
             identity is refused here, with an error that says what is wrong.
@@ -54,10 +56,12 @@ class Credential:
             worker thread.
 
     Raises:
-        IdentityError: the identity cannot be loaded, or is not usable.
+        IdentityError: the identity cannot be loaded, or is not usable; one that has expired is
+            renewed at once, if that can be had.
 
     Example:
-        >>> with Credential(FileSource("tls.crt", "tls.key")) as credential:  # doctest: +SKIP
+        >>> source = FileSource("tls.crt", "tls.key")
+        >>> with Credential(source, renewer=my_renewer) as credential:  # doctest: +SKIP
         ...     session = Session(credential)
     """
 
@@ -65,36 +69,43 @@ class Credential:
         self,
         source: Source,
         *,
+        renewer: AnyRenewer | None = None,
+        policy: RenewalPolicy = RenewalPolicy(),
+        auto: bool = True,
+        on_renewed: Callable[[IdentityRenewed], object] | None = None,
+        on_renewal_failed: Callable[[RenewalFailed], object] | None = None,
+        on_expiring: Callable[[IdentityExpiring], object] | None = None,
         poll_interval: float = 1.0,
         watch: bool = False,
         observers: Iterable[Observer] = (),
         present_unusable: bool = False,
         deferred: bool = False,
     ) -> None:
-        if not callable(getattr(source, "load", None)):
-            raise ConfigurationError(
-                f"not a source: {type(source).__name__}",
-                hint="write FileSource('client.p12', password=…) or "
-                "FileSource('client.pem', 'client.key')",
-                code="source_type",
-            )
-        if not poll_interval > 0:
-            raise ConfigurationError(
-                f"poll_interval is {poll_interval!r}",
-                hint="give a number of seconds above zero",
-                code="poll_interval",
-            )
-        self._source = source
-        self._changes = Changes(source, poll_interval)
-        self._observers = tuple(observers)
-        self._present_unusable = present_unusable
-        self._users = Users(self._observers)
-        self._generation: Generation | None = None
-        self._lock = threading.Lock()
+        hooks = [
+            (IdentityRenewed, on_renewed),
+            (RenewalFailed, on_renewal_failed),
+            (IdentityExpiring, on_expiring),
+        ]
+        observers = (*observers, *(only(kind, hook) for kind, hook in hooks if hook))
+        kept, expiry = Kept(source), Expiry(policy, observers)
+        self._renewal: Renewal | None = None
+        if renewer is not None:
+            self._renewal = Renewal(kept, renewer_of(renewer), policy, expiry, observers)
+        super().__init__(
+            kept,
+            poll_interval=poll_interval,
+            observers=observers,
+            expiry=expiry,
+            present_unusable=present_unusable,
+            replaced=self._renewal.replaced if self._renewal else None,
+        )
+        self._auto = auto and renewer is not None
+        self._threads = Threads(self)
         renewed_after_fork(self)
         if not deferred:
             self._take_over([])
-        self._watcher = Watcher(self) if watch else None
+        if watch:
+            self._threads.start(_watch)
 
     @classmethod
     def of(cls, credential: Credential | Source, *, deferred: bool = False) -> Credential:
@@ -109,100 +120,28 @@ class Credential:
         return cls(credential, deferred=deferred)
 
     @property
-    def identity(self) -> Identity:
-        """The current identity."""
-        return self.current().identity
+    def renewal_due(self) -> datetime.datetime:
+        """When the identity is to be renewed, in UTC; its issuer may be asked for that.
 
-    @property
-    def generation(self) -> int:
-        """How many identities this credential has held, the current one included."""
-        return self.current().number
+        Raises:
+            ConfigurationError: there is no renewer.
+        """
+        return self._renewing.due(self.identity)
 
-    @property
-    def stale(self) -> bool:
-        """Whether it is time for `refresh`, which may read files and take a while."""
-        return self._changes.overdue and not (self._generation is not None and self._lock.locked())
-
-    def pause(self) -> float:
-        """Return in how many seconds it is time for `refresh` again, at most a minute."""
-        return min(max(self._changes.due - time.monotonic(), 0.01), 60.0)
-
-    def current(self) -> Generation:
-        """Return the current generation without looking at the source."""
-        if self._generation is None:
-            self.refresh()
-        assert self._generation is not None, "refresh loads or raises"
-        return self._generation
-
-    def lease(self) -> Lease:
-        """Return a lease on the current generation."""
-        while (lease := self.current().lease()) is None:
-            pass  # it was replaced in between; the next one is in place already
-        return lease
-
-    def refresh(self, *, now: bool = False) -> None:
-        """Look at the source if it is time to, and take over what has changed.
-
-        Never raises while there is a good identity; one thread looks, others go on with what
-        they have.
+    def renew(self, *, only_if_due: bool = False) -> Identity:
+        """Renew the identity now, or wait for another process that is at it.
 
         Args:
-            now: look although it is not time yet.
-
-        Raises:
-            IdentityError: there is no identity yet, and the source cannot be loaded.
-        """
-        current = self._generation
-        if current is not None and not now and not self.stale:
-            return
-        # who has an identity that still works goes on with it while another thread looks
-        good = current is not None and current.identity.expires_in() > _NONE_LEFT
-        if not self._lock.acquire(blocking=now or not good):
-            return
-        events: list[Event] = []
-        retired = None
-        try:
-            first = self._generation is None
-            if first or ((now or self._changes.overdue) and self._changes.seen(now=now)):
-                retired = self._attempt(events)
-        except Exception:
-            if first:
-                raise
-        finally:
-            self._lock.release()
-            self._tell(retired, events)
-
-    def refresh_aside(self) -> None:
-        """Do what `refresh` does, in a thread that must not hold up the others."""
-        with away_from_the_loop():
-            self.refresh()
-
-    def refresh_soon(self) -> None:
-        """Look at the source in a thread of its own if it is time to; for event loops."""
-        if self._generation is None:
-            self.refresh()
-        elif self.stale:
-            threading.Thread(
-                target=self.refresh_aside, name="mtls-client refresh", daemon=True
-            ).start()
-
-    def reload(self) -> Identity:
-        """Load the source again and present its identity in every handshake from now on.
+            only_if_due: do nothing if it is not due.
 
         Returns:
-            The current identity; the same object as before if nothing has changed.
+            The current identity: what the renewer has issued, or what the other process has.
 
         Raises:
-            IdentityError: the source cannot be loaded or is not usable; the last good
-                identity stays in place.
+            RenewalError: there is no new identity; the present one stays in place.
+            ConfigurationError: there is no renewer.
         """
-        events: list[Event] = []
-        retired = None
-        try:
-            with self._lock:
-                retired = self._attempt(events)
-        finally:
-            self._tell(retired, events)
+        self._renewing.renew(self, only_if_due=only_if_due)
         return self.identity
 
     def reload_on(self, number: int | None = None) -> None:
@@ -216,51 +155,37 @@ class Credential:
         """
         reload_on(self, number)
 
-    def wait_drained(self, timeout: float | None = None) -> bool:
-        """Wait until no request uses an identity that was replaced.
-
-        Then the old certificate may be revoked without failing a request.
-
-        Args:
-            timeout: the longest wait in seconds; None waits as long as it takes.
-
-        Returns:
-            Whether that is so; False after the timeout.
-        """
-        return self._users.wait_drained(timeout)
-
     def attach(self, user: User) -> None:
         """Keep a user told of changes for as long as it lives; called by contexts.
 
         Raises:
             IdentityError: it cannot present the current identity.
         """
-        with self._lock:
-            if self._generation is not None:
-                user.prepare(self._generation.identity)
-            self._users.add(user)
+        super().attach(user)
+        self._renew_in_time()
 
     def close(self) -> None:
-        """Stop looking at the source; the identity stays what it is. May be called again."""
-        if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher = None
+        """Stop looking at the source and renewing; the identity stays what it is.
+
+        May be called again.
+        """
+        self._auto = False
+        self._threads.stop()
         self._changes.due = float("inf")
 
     def __enter__(self) -> Self:
+        self._renew_in_time()
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def after_fork(self) -> None:
-        """Start over in a child: nobody uses anything here yet."""
-        self._lock = threading.Lock()
-        self._users.after_fork()
-        if (old := self._generation) is not None:
-            self._generation = Generation(old.identity, old.number, self._users.settled)
-        if self._watcher is not None:
-            self._watcher = Watcher(self)
+        """Start over in a child, with threads of its own."""
+        super().after_fork()
+        if self._renewal is not None:
+            self._renewal.after_fork()
+        self._threads.after_fork()
 
     def __repr__(self) -> str:
         if self._generation is None:
@@ -274,54 +199,26 @@ class Credential:
             code="pickle",
         )
 
-    def _attempt(self, events: list[Event]) -> Generation | None:
-        try:
-            return self._take_over(events)
-        except Exception as error:
-            # the text of an error that is not ours may hold anything
-            code, message = "source_failed", f"{type(error).__name__} in load()"
-            if isinstance(error, MTLSError):
-                code, message = error.code, str(error.args[0])
-            retry_in, attempts = self._changes.failed(), self._changes.failures
-            events.append(
-                ReloadFailed(code=code, message=message, attempts=attempts, retry_in=retry_in)
+    @property
+    def _renewing(self) -> Renewal:
+        if self._renewal is None:
+            raise ConfigurationError(
+                "this credential has no renewer",
+                hint="write Credential(source, renewer=…); see mtls_client.renewers",
+                code="renewer_missing",
             )
-            raise
+        return self._renewal
 
-    def _take_over(self, events: list[Event]) -> Generation | None:
-        """Load, check, put in place; return the generation that was replaced."""
-        self._changes.look()
-        identity = self._source.load()
-        if not self._present_unusable:
-            identity.require_usable()
-        old = self._generation
-        if old is not None and _same(identity, old.identity):
-            self._changes.loaded()
-            return None
-        for user in self._users.all():
-            user.prepare(identity)
-        self._changes.loaded()
-        if old is None:
-            self._generation = Generation(identity, 1, self._users.settled)
-            return None
-        self._users.draining(old)
-        self._generation = Generation(identity, old.number + 1, self._users.settled)
-        events.append(
-            IdentityReloaded(
-                generation=old.number + 1,
-                fingerprint=identity.fingerprint,
-                serial=identity.serial,
-                not_after=identity.not_after,
-            )
-        )
-        return old
-
-    def _tell(self, retired: Generation | None, events: list[Event]) -> None:
-        for event in events:
-            emit(self._observers, event)
-        if retired is not None:
-            retired.retire()
+    def _renew_in_time(self) -> None:
+        if self._auto and self._renewal is not None:
+            self._renewal.automatic = True
+            self._threads.start(_renew)
 
 
-def _same(one: Identity, other: Identity) -> bool:
-    return one.certificate_pem() == other.certificate_pem() and one.roots == other.roots
+def _watch(credential: Credential) -> float:
+    credential.refresh()
+    return credential.pause()
+
+
+def _renew(credential: Credential) -> float:
+    return credential._renewing.step(credential)

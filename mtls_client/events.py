@@ -11,7 +11,7 @@ import datetime
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 __all__ = [
     "Event",
@@ -22,12 +22,14 @@ __all__ = [
     "IdentityRejected",
     "IdentityReloaded",
     "IdentityRenewed",
+    "IdentitySaved",
     "Observer",
     "PinMismatch",
     "ReloadFailed",
     "RenewalFailed",
     "UnverifiedConnection",
     "emit",
+    "only",
 ]
 
 _log = logging.getLogger("mtls_client")
@@ -49,6 +51,8 @@ class Event:
 
 
 Observer: TypeAlias = Callable[[Event], object]
+
+_E = TypeVar("_E", bound=Event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +197,9 @@ class GenerationDrained(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityRenewed(Event):
-    """A renewer has replaced the identity; other processes emit `IdentityReloaded` for it.
+    """A renewer has replaced the identity.
+
+    An `IdentityReloaded` comes before it; other processes emit that one only.
 
     Attributes:
         replaced: SHA-256 of the old certificate in hex.
@@ -202,8 +208,8 @@ class IdentityRenewed(Event):
         not_after: the end of its validity, in UTC.
         renewer: the name of the renewer's class or function.
         seconds: how long it took, wall clock.
-        saved: whether the source holds it already. If not, it is used from memory, and to save it
-            is tried again.
+        saved: whether the source holds it. If not, it is used from memory, and `IdentitySaved`
+            tells when the source has it after all.
         notes: what is remarkable about the new identity, see `Identity.notes`.
     """
 
@@ -218,6 +224,19 @@ class IdentityRenewed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IdentitySaved(Event):
+    """A renewed identity that could not be saved at first is in its source now.
+
+    Attributes:
+        fingerprint: SHA-256 of the certificate in hex.
+        serial: its serial number in hex.
+    """
+
+    fingerprint: str
+    serial: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RenewalFailed(Event):
     """An attempt to renew the identity, or to save the renewed one, has failed.
 
@@ -227,7 +246,7 @@ class RenewalFailed(Event):
         hint: what to do, or None.
         attempts: how often it has failed in a row.
         retryable: whether it may succeed without anybody's help.
-        retry_in: when it is tried again, in seconds.
+        retry_in: when it is tried again, in seconds; None if nobody will.
         not_after: when the present identity expires, in UTC.
     """
 
@@ -236,7 +255,7 @@ class RenewalFailed(Event):
     hint: str | None
     attempts: int
     retryable: bool
-    retry_in: float
+    retry_in: float | None
     not_after: datetime.datetime
 
 
@@ -255,6 +274,16 @@ class IdentityExpiring(Event):
     serial: str
     not_after: datetime.datetime
     remaining: datetime.timedelta
+
+
+def only(kind: type[_E], hook: Callable[[_E], object]) -> Observer:
+    """Return an observer that hands on the events of one kind."""
+
+    def observer(event: Event) -> None:
+        if isinstance(event, kind):
+            hook(event)
+
+    return observer
 
 
 def emit(observers: Iterable[Observer], event: Event) -> None:

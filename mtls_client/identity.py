@@ -27,7 +27,7 @@ from mtls_client.pins import Pin
 if TYPE_CHECKING:
     from mtls_client._formats.passwords import Password
 
-__all__ = ["Identity", "IdentityWarning", "assembled"]
+__all__ = ["Identity", "IdentityWarning", "assembled", "noted", "with_roots"]
 
 
 class IdentityWarning(UserWarning):
@@ -236,7 +236,7 @@ class Identity:
 
     def private_key_pem(self) -> bytes:
         """Return the private key as PEM, **not encrypted**. Keep it in memory."""
-        return self._key.pem or writing.key_as_pem(self, None)
+        return self._key.pem or writing.encoded_key(self.private_key, None)
 
     def save_pem(self, path: str | Path, *, password: str | bytes | None) -> None:
         """Write key, certificate and chain to a file that only its owner may read.
@@ -296,7 +296,7 @@ class Identity:
     def _presented(self) -> bytes:
         # servers have their roots already (RFC 8446 §4.4.2)
         issuers = [one for one in self.chain if one.subject != one.issuer]
-        return b"".join(one.public_bytes(Encoding.PEM) for one in (self.certificate, *issuers))
+        return writing.certificates_as_pem((self.certificate, *issuers))
 
 
 def assembled(
@@ -322,3 +322,19 @@ def assembled(
     identity = Identity(pair.certificate.value, pair.key.value, chain=others, roots=roots)
     identity.__dict__["_key"] = pair.key  # with its PEM, which saves writing it again
     return identity
+
+
+def noted(identity: Identity, notes: Iterable[str]) -> Identity:
+    """Return the identity with further notes."""
+    return _with(identity, notes=(*identity.notes, *notes))
+
+
+def with_roots(identity: Identity, roots: tuple[x509.Certificate, ...]) -> Identity:
+    """Return the identity with other certificates offered beside it."""
+    return _with(identity, roots=roots)
+
+
+def _with(identity: Identity, **changes: object) -> Identity:
+    copy = Identity.__new__(Identity)
+    copy.__dict__.update(identity.__dict__, **changes)
+    return copy

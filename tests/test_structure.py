@@ -19,7 +19,7 @@ LAYERS = [
     {"identity", "trust", "pins", "hosts", "events", "_formats"},
     {"_tls"},
     {"sources", "renewers"},
-    {"_polling", "leases", "credential", "scope"},
+    {"_expiry", "_holder", "_kept", "_polling", "_renewal", "leases", "credential", "scope"},
     {"context"},
     {"sessions", "observers", "explanation"},
     {"doctor"},
@@ -130,6 +130,13 @@ def test_public_names_exist_and_are_sorted() -> None:
     for name in mtls_client.__all__:
         assert getattr(mtls_client, name).__name__ == name
     assert set(mtls_client.__all__) <= set(dir(mtls_client))
+
+
+@pytest.mark.parametrize("name", mtls_client._SUBPACKAGES)
+def test_subpackages_need_no_import_of_their_own(name: str) -> None:
+    code = f"import mtls_client; print(mtls_client.{name}.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"mtls_client.{name}\n"
 
 
 def test_every_error_is_public() -> None:

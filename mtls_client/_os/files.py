@@ -7,10 +7,12 @@ the old name points to it (rename(2), fsync(2)).
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shlex
 import stat
 import tempfile
+import time
 from pathlib import Path
 
 from mtls_client.errors import IdentityError, IdentityFormatError, IdentityNotFoundError
@@ -21,6 +23,8 @@ LARGEST = 16 * 2**20
 """The most bytes that a certificate or key file may have."""
 
 _USUAL = 64 * 2**10
+_ABANDONED = 3600.0
+"""Seconds after which nobody is still writing a file."""
 
 
 def read(path: Path) -> bytes:
@@ -60,16 +64,24 @@ def read(path: Path) -> bytes:
     return data
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Put new content in a file that only its owner may read, all of it or nothing.
+def replace(path: Path, data: bytes, *, keep_mode: bool = False) -> None:
+    """Put new content in a file, all of it or nothing.
+
+    Args:
+        path: the file; only its owner may read it.
+        data: the new content.
+        keep_mode: let a file that is there keep its owner, group and permissions instead.
 
     Raises:
         OSError: the folder or the disk does not allow it; the old content is still there.
     """
     path = path.resolve()  # a symbolic link stays one
+    _sweep(path)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
     try:
         with open(descriptor, "wb") as file:
+            if keep_mode and os.name == "posix":
+                _dress(descriptor, path)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -104,6 +116,28 @@ def create(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             os.unlink(path)
         raise
     _sync_folder(path)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what was left by processes that died while they replaced a file: it holds keys."""
+    for name in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+        with contextlib.suppress(OSError):
+            if time.time() - name.stat().st_mtime > _ABANDONED:
+                name.unlink()
+
+
+def _dress(descriptor: int, path: Path) -> None:
+    """Give a new file the owner, group and mode of the one that it will replace."""
+    with contextlib.suppress(FileNotFoundError):
+        old = path.stat()
+        mode = stat.S_IMODE(old.st_mode)
+        with contextlib.suppress(PermissionError):  # only root gives files away
+            os.fchown(descriptor, old.st_uid, -1)
+        try:
+            os.fchown(descriptor, -1, old.st_gid)
+        except PermissionError:
+            mode &= ~stat.S_IRWXG  # what that group may do is nothing to another group
+        os.fchmod(descriptor, mode)
 
 
 def open_to_others(path: Path) -> bool:

@@ -1,4 +1,8 @@
-"""A lock between the processes of one user, which the kernel releases when its holder dies."""
+"""A lock between processes, which the kernel releases when its holder dies.
+
+Rules of this file: a lock file stays where it is, since whoever removed it would let two holders
+in, by two files; a child that is forked while a lock is held does not keep it held.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +15,64 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from mtls_client._os.forking import renewed_after_fork
+
 __all__ = ["locked"]
 
 _PAUSE = 0.02
 
 
+class _Held:
+    """The descriptors of the locks that this process holds."""
+
+    def __init__(self) -> None:
+        self.descriptors: set[int] = set()
+
+    def after_fork(self) -> None:
+        """Close the copies in a child: the kernel keeps a lock until its last copy is closed."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+
+_held = _Held()
+renewed_after_fork(_held)
+
+
 @contextlib.contextmanager
-def locked(name: str, timeout: float) -> Iterator[None]:
-    """Hold the lock of that name; it also excludes the other threads of this process.
+def locked(what: str | Path, timeout: float) -> Iterator[None]:
+    """Hold a lock; it also excludes the other threads of this process.
 
     Args:
-        name: what is locked.
+        what: the path of the lock file, for all who may write to its folder; or any name, for
+            the processes of this user.
         timeout: how many seconds to wait for another holder.
 
     Raises:
         TimeoutError: the other holder has not finished.
         OSError: there is no folder for the lock file.
     """
-    digest = hashlib.sha256(name.encode()).hexdigest()[:32]
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(_folder() / f"{digest}.lock", flags, 0o600)
+    descriptor = _opened(what)
+    _held.descriptors.add(descriptor)
     try:
         deadline = time.monotonic() + timeout
         while not _acquired(descriptor):
             if time.monotonic() >= deadline:
                 raise TimeoutError(f"another process holds the lock for {timeout:g} seconds")
             time.sleep(_PAUSE)
-        # the file stays: whoever removed it would let two holders in, by two files
         yield
     finally:
-        os.close(descriptor)  # which releases it
+        if descriptor in _held.descriptors:  # not in a child that was forked meanwhile
+            _held.descriptors.remove(descriptor)
+            os.close(descriptor)  # which releases it
+
+
+def _opened(what: str | Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    if isinstance(what, Path):
+        with contextlib.suppress(OSError):  # another user's, or a folder that is read only
+            return os.open(what, flags, 0o600)
+    digest = hashlib.sha256(os.fsencode(what)).hexdigest()[:32]
+    return os.open(_folder() / f"{digest}.lock", flags, 0o600)
 
 
 def _folder() -> Path:

@@ -137,7 +137,7 @@ def _through_encrypted_file(context: ssl.SSLContext, identity: Identity) -> None
     from mtls_client._formats import writing
 
     passphrase = secrets.token_hex(32)
-    encrypted = writing.key_as_pem(identity, passphrase)
+    encrypted = writing.encoded_key(identity.private_key, passphrase)
     with _file(identity.certificate_pem()) as chain, _file(encrypted) as key:
         _load(context, chain, key, passphrase)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mtls_client as mtls
+from mtls_client.events import IdentityRenewed
 from mtls_client.testing import CA, Server
 
 __all__ = ["SCENES", "Scene", "Stage"]
@@ -92,6 +94,21 @@ SCENES = (
         None,
     ),
     Scene(
+        "a certificate that is due renews itself",
+        """
+        def renew(current):
+            request = mtls.renewers.Request.renewing(current)      # a fresh key, the same names
+            return request.joined(issuer.sign(request.pem))        # Vault, ACME, EST, a command, …
+
+        source = mtls.FileSource("due.pem")
+        with mtls.Credential(source, renewer=renew, on_renewed=renewed) as credential:
+            wait_renewed()
+            with mtls.Session(credential, trust=mtls.Trust.from_file("ca.pem")) as session:
+                answer = session.get(url)
+        """,
+        None,
+    ),
+    Scene(
         "a server that does not hold the pinned key",
         """
         trust = mtls.Trust.from_file("ca.pem", pins=["sha256/" + 43 * "A" + "="])
@@ -137,6 +154,12 @@ class Stage:
         self._ca.issue(
             "demo-client", not_before=past, not_after=past + datetime.timedelta(days=7)
         ).save_pem(folder / "expired.pem", password=None)
+        now = datetime.datetime.now(datetime.UTC)
+        week = datetime.timedelta(days=7)
+        self._ca.issue("demo-client", not_before=now - 3 * week, not_after=now + week).save_pem(
+            folder / "due.pem", password=None
+        )
+        self._renewals: list[IdentityRenewed] = []
         self.url = self._server.url
         self.names: dict[str, object] = {
             "mtls": _InFolder(folder),
@@ -144,6 +167,9 @@ class Stage:
             "calling": self._calling,
             "replace_files": self._replace_files,
             "revoke_old": self._revoke_old,
+            "issuer": self._ca,
+            "renewed": self._renewals.append,
+            "wait_renewed": self._wait_renewed,
         }
 
     def __enter__(self) -> Stage:
@@ -163,7 +189,12 @@ class Stage:
         seen = names["answer"].json()
         code = names["answer"].status_code
         told = f"HTTP {code}, {seen['version']}: the server saw CN={seen['subject']}"
-        return told, seen["subject"] == "demo-client"
+        good = seen["subject"] == "demo-client"
+        if "renew" in names:
+            (event,) = self._renewals
+            told = f"renewed and saved, until {event.not_after:%Y-%m-%d %H:%M} UTC; {told}"
+            good = good and event.saved and seen["serial"] == event.serial
+        return told, good
 
     @contextlib.contextmanager
     def _calling(self, session: mtls.Session, threads: int) -> Iterator[Calls]:
@@ -197,6 +228,11 @@ class Stage:
 
     def _revoke_old(self) -> None:
         self._server.switch(self._ca, self._ca.crl(self._old[:-1]))
+
+    def _wait_renewed(self) -> None:
+        end = time.monotonic() + 10
+        while not self._renewals and time.monotonic() < end:
+            time.sleep(0.01)
 
 
 class _InFolder:

@@ -210,7 +210,7 @@ def _new_password(path: Path) -> bytes:
 def _write(request: Request, path: Path, beside: Path, word: bytes | None) -> None:
     """Write the key, then the request: where there is a request, there is a key."""
     try:
-        key = writing.private_pem(request.key, word)
+        key = writing.encoded_key(request.key, word)
     except ConfigurationError as error:
         raise Exit(USAGE, str(error.args[0]), "or leave --encrypt and --pass out") from error
     for file, data, mode in ((beside, key, 0o600), (path, request.pem, 0o644)):

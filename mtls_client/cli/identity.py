@@ -17,6 +17,7 @@ from mtls_client.pins import Pin
 
 if TYPE_CHECKING:
     from mtls_client.identity import Identity
+    from mtls_client.sources.base import Source
     from mtls_client.trust import Trust
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "secret",
     "secret_bytes",
     "select_option",
+    "source_of",
     "trust_of",
     "trust_options",
 ]
@@ -106,26 +108,27 @@ def identity_of(
         Exit: the options do not go together.
         IdentityError: it cannot be loaded.
     """
-    if uri is not None:
-        if cert or key:
-            raise Exit(USAGE, "--identity stands in the place of --cert and --key")
-        from mtls_client.sources.uri import source_from
+    found = _opened(cert, key, password, select, uri)
+    return found[1] if found else None
 
-        return _loaded(
-            lambda word: source_from(uri, password=word, select=select).load(), uri, password
-        )
-    if cert is None:
-        if key or password or select:
-            raise Exit(USAGE, "--key, --pass and --select go with --cert")
-        return None
-    from mtls_client.sources.files import FileSource
 
-    _refuse_password_in(cert)
-    return _loaded(
-        lambda word: FileSource(cert, key, password=word, select=select).load(),
-        key or cert,
-        password,
-    )
+def source_of(
+    cert: str | None,
+    key: str | None,
+    password: str | None,
+    select: str | None,
+    uri: str | None = None,
+) -> Source:
+    """Return the source of an identity that has been loaded once, see `identity_of`.
+
+    Raises:
+        Exit: no identity was named, or the options do not go together.
+        IdentityError: it cannot be loaded.
+    """
+    found = _opened(cert, key, password, select, uri)
+    if found is None:
+        raise Exit(USAGE, "no identity was named", "give --cert FILE or --identity URI")
+    return found[0]
 
 
 def trust_of(
@@ -157,8 +160,8 @@ def trust_of(
     return Trust.from_file(cacert, **options) if cacert else Trust.system(**options)
 
 
-def secret(where: str | None) -> bytes | Path | None:
-    """Return the password, or the file it is in, that `--pass` points to.
+def secret(where: str | None, option: str = "--pass") -> bytes | Path | None:
+    """Return the password, or the file it is in, that an option points to.
 
     Raises:
         Exit: it is no place but the password itself, or the place has none.
@@ -171,18 +174,19 @@ def secret(where: str | None) -> bytes | Path | None:
     if kind == "env" and name:
         value = os.environ.get(name)
         if value is None:
-            raise Exit(USAGE, f"--pass env:{name}: there is no such variable")
+            raise Exit(USAGE, f"{option} env:{name}: there is no such variable")
         return value.encode()
     if kind == "fd" and name.isdecimal():
         try:
             with os.fdopen(int(name), "rb") as file:
                 return file.read().removesuffix(b"\n")
         except OSError as error:
-            raise Exit(USAGE, f"--pass fd:{name}: {error.strerror}".lower()) from error
+            raise Exit(USAGE, f"{option} fd:{name}: {error.strerror}".lower()) from error
     raise Exit(
         USAGE,
         "a password on the command line is seen by every user of this machine",
-        "write --pass env:NAME, --pass file:PATH or --pass fd:N, or leave it out to be asked",
+        f"write {option} env:NAME, {option} file:PATH or {option} fd:N"
+        + (", or leave it out to be asked" if option == "--pass" else ""),
     )
 
 
@@ -201,16 +205,41 @@ def secret_bytes(where: str) -> bytes:
     return value or b""
 
 
-def _loaded(
-    load: Callable[[str | bytes | Path | None], Identity], what: str, password: str | None
-) -> Identity:
+def _opened(
+    cert: str | None,
+    key: str | None,
+    password: str | None,
+    select: str | None,
+    uri: str | None,
+) -> tuple[Source, Identity] | None:
+    if uri is not None and (cert or key):
+        raise Exit(USAGE, "--identity stands in the place of --cert and --key")
+    if uri is None and cert is None:
+        if key or password or select:
+            raise Exit(USAGE, "--key, --pass and --select go with --cert")
+        return None
+    if cert is not None:
+        _refuse_password_in(cert)
+
+    def source(word: str | bytes | Path | None) -> Source:
+        if uri is not None:
+            from mtls_client.sources.uri import source_from
+
+            return source_from(uri, password=word, select=select)
+        from mtls_client.sources.files import FileSource
+
+        return FileSource(cert or "", key, password=word, select=select)
+
     try:
-        return load(secret(password))
+        found = source(secret(password))
+        return found, found.load()
     except PasswordError as error:
-        answer = asked_password(what) if error.code == "password_needed" else None
+        needed = error.code == "password_needed"
+        answer = asked_password(uri or key or cert or "") if needed else None
         if answer is None:
             raise in_options(error) from error
-        return load(answer)
+        found = source(answer)
+        return found, found.load()
     except IdentityError as error:
         raise in_options(error) from error
 

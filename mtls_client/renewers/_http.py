@@ -1,7 +1,7 @@
 """Calls to issuers over HTTPS; the one place where a renewer touches httpx.
 
-Rules of this file: no redirect is followed, no answer is larger than it may be, every failure is a
-`RenewalError`, and no error holds what was sent.
+Rules of this file: no redirect is followed, no answer is larger or takes longer than it may,
+every failure is a `RenewalError`, and no error holds what was sent.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import ipaddress
+import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Issuer", "refusal", "retry_after"]
 
 _LARGEST = 2**20
+_STEPS = 4
+"""How many times the timeout of a step an answer may take as a whole."""
+
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Status codes of what is over sooner or later (RFC 9110 §15, RFC 6585 §4)."""
 
@@ -44,7 +48,7 @@ class Issuer:
         url: its base URL; `https`, or `http` to this machine.
         trust: what it must prove.
         identity: what to present to it, if anything.
-        timeout: how many seconds each step of a call may take.
+        timeout: how many seconds each step of a call may take; the answer's body, four times that.
 
     Attributes:
         host: the host and port, for messages.
@@ -65,8 +69,15 @@ class Issuer:
 
         base = checked_url(url)
         self.host = base.netloc.decode()
+        self._timeout = timeout
         context = shared(identity, trust, alpn=("http/1.1",))
-        self._client = httpx.Client(base_url=base, verify=context, timeout=timeout)
+        self._client = httpx.Client(
+            base_url=base,
+            verify=context,
+            timeout=timeout,
+            headers={"Accept-Encoding": "identity"},  # what is sent is what is counted
+            trust_env=base.scheme == "https",  # a proxy would be told what plain http says
+        )
 
     def call(
         self,
@@ -87,20 +98,26 @@ class Issuer:
             content: the body as bytes.
 
         Raises:
-            RenewalError: there was no answer: not reached, cut off, too large.
-            RenewalRefusedError: we do not trust the issuer, or it refused our identity.
+            RenewalError: there was no answer: not reached, cut off, too large, too slow.
+            RenewalRefusedError: we do not trust the issuer, it refused our identity, or the URL
+                is of another origin.
+            ConfigurationError: a header cannot be sent.
         """
         import httpx
 
+        self._check(path, headers or {})
+        deadline = time.monotonic() + _STEPS * self._timeout
+        body = bytearray()
         try:
             with self._client.stream(
                 method, path, headers=headers, json=json, content=content
             ) as response:
-                body = bytearray()
-                for piece in response.iter_bytes():
+                for piece in response.iter_raw():
                     body += piece
                     if len(body) > _LARGEST:
                         raise self._failed("its answer is larger than 1 MiB", "issuer_answer")
+                    if time.monotonic() > deadline:
+                        raise self._failed("its answer takes too long", "issuer_answer")
         except httpx.HTTPError as error:
             raise self._failure(error) from error
         return httpx.Response(
@@ -108,6 +125,27 @@ class Issuer:
             headers={k: v for k, v in response.headers.items() if k != "content-encoding"},
             content=bytes(body),
         )
+
+    def _check(self, path: str, headers: Mapping[str, str]) -> None:
+        import httpx
+
+        for name, value in headers.items():
+            # h11 would refuse it too, and quote it
+            if not (value.isascii() and value.isprintable()):
+                raise ConfigurationError(
+                    f"the header {name} for the issuer {self.host} cannot be sent",
+                    hint="a header is printable ASCII: look for line breaks and other letters",
+                    code="issuer_header",
+                )
+        target, base = httpx.URL(path), self._client.base_url
+        origin = (base.scheme, base.host, base.port)
+        if target.is_absolute_url and (target.scheme, target.host, target.port) != origin:
+            raise RenewalRefusedError(
+                f"the issuer {self.host} names a URL of another origin: "
+                f"{redacted(target.netloc.decode())}",
+                hint="give the issuer's URL by the name that it calls itself",
+                code="issuer_origin",
+            )
 
     def _failure(self, error: httpx.HTTPError) -> RenewalError:
         ours = buried(error)
@@ -146,8 +184,10 @@ def checked_url(url: str) -> httpx.URL:
 
     try:
         parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise _bad_url("it cannot be parsed") from error
+    except (httpx.InvalidURL, TypeError):
+        parsed = None  # the error quotes the URL and must not be chained
+    if parsed is None:
+        raise _bad_url("it cannot be parsed")
     if parsed.userinfo:
         raise _bad_url("it holds a user name or password")
     if parsed.scheme != "https" and not (parsed.scheme == "http" and _is_local(parsed.host)):
@@ -179,6 +219,7 @@ def refusal(
     *,
     hint: str,
     code: str | None = None,
+    passes: bool = False,
     secrets: Iterable[str | bytes] = (),
 ) -> RenewalError:
     """Return the error for an answer that is not the one that was hoped for.
@@ -188,10 +229,11 @@ def refusal(
         what: what the issuer said about it; it is made fit for a log.
         hint: what to do about it.
         code: the error's code; by the status if None.
+        passes: it is over sooner or later, whatever the status says of that.
         secrets: what must not be in the message.
     """
     message = f"{redacted(what, secrets)} (HTTP {response.status_code})"
-    if response.status_code in _PASSING:
+    if passes or response.status_code in _PASSING:
         return RenewalError(
             message, hint=hint, code=code or "issuer_busy", retry_after=retry_after(response)
         )

@@ -11,7 +11,8 @@ _LONGEST = 400
 _SHORTEST_SECRET = 4
 _SECRETS = re.compile(
     r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)"  # PEM, also cut off
-    r"|\beyJ[\w-]+\.[\w-]*(?:\.[\w-]*)*"  # JWS and JWT
+    r"|\A(?:(?!-----BEGIN ).)*?-----END [^-]*-----"
+    r"|(?<![\w-])eyJ[\w-]+\.[\w-]*(?:\.[\w-]*)*"  # JWS and JWT
     r"|\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{16,}"  # tokens of Vault and OpenBao
     r"|(?<=://)[^/\s@]+@"  # user and password in a URL
     r"|(?i:(?<=bearer )|(?<=basic ))[\w+/=.~-]{8,}"

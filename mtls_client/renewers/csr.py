@@ -39,6 +39,7 @@ class Request:
         key: the private key.
         subject: the subject that is asked for.
         extensions: `(extension, critical)` pairs that are asked for.
+        digest: the hash of the request's signature; SHA-256 if None.
 
     Raises:
         IdentityFormatError: TLS has no use for such a key.
@@ -58,18 +59,26 @@ class Request:
         key: PrivateKeyTypes,
         subject: x509.Name,
         extensions: Iterable[tuple[x509.ExtensionType, bool]] = (),
+        *,
+        digest: hashes.HashAlgorithm | None = None,
     ) -> None:
         builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)
-        digest = None if keys.kind(key) in _WITHOUT_DIGEST else hashes.SHA256()
+        hashed: Any = None if keys.kind(key) in _WITHOUT_DIGEST else digest or hashes.SHA256()
         signer: Any = key
         self.key = key
-        self.csr = builder.sign(signer, digest)
+        self.csr = builder.sign(signer, hashed)
 
     @classmethod
     def renewing(
-        cls, current: Identity, *, reuse_key: bool = False, key: KeyKind | None = None
+        cls,
+        current: Identity,
+        *,
+        reuse_key: bool = False,
+        key: KeyKind | None = None,
+        extensions: Iterable[tuple[x509.ExtensionType, bool]] = (),
+        digest: hashes.HashAlgorithm | None = None,
     ) -> Request:
         """Make a request for a certificate with the same subject, names and usages.
 
@@ -77,6 +86,9 @@ class Request:
             current: the identity to replace.
             reuse_key: keep the private key instead of making one of the same kind.
             key: the kind of the new key, if it is to be another one.
+            extensions: `(extension, critical)` pairs to ask for besides, or instead of the
+                present certificate's.
+            digest: the hash of the request's signature; SHA-256 if None.
 
         Raises:
             ConfigurationError: there is no such kind, or the key is to be kept and replaced.
@@ -85,8 +97,10 @@ class Request:
             raise ConfigurationError(
                 "reuse_key and key contradict each other", hint="give one of them", code="key_kind"
             )
+        wanted = {one.oid: (one, critical) for one, critical in kept(current.certificate)}
+        wanted |= {one.oid: (one, critical) for one, critical in extensions}
         made = current.private_key if reuse_key else fresh_key(key or current.private_key)
-        return cls(made, current.certificate.subject, kept(current.certificate))
+        return cls(made, current.certificate.subject, wanted.values(), digest=digest)
 
     @property
     def pem(self) -> bytes:

@@ -95,7 +95,7 @@ class RenewalPolicy:
         """
         left = _life(identity) - self._after(identity)
         if failures < 1:
-            return min(left / 20, _HOUR)
+            return min(left / 20, _MINUTE)
         step = _STEPS[min(failures, len(_STEPS)) - 1] * min(1.0, left / _AMPLE)
         # who is due early waits less, too: the other way about, the two would cancel each other
         # after some attempts, and a fleet whose issuer was down come back as one

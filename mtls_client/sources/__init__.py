@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mtls_client.sources.base import Source, Watchable
+    from mtls_client.sources.base import Savable, Source, Watchable
     from mtls_client.sources.directory import DirectorySource
     from mtls_client.sources.environment import EnvironmentSource
     from mtls_client.sources.files import FileSource
@@ -18,6 +18,7 @@ _HOME = {
     "EnvironmentSource": "environment",
     "FileSource": "files",
     "KeyringSource": "keyring",
+    "Savable": "base",
     "Source": "base",
     "Watchable": "base",
     "source_from": "uri",
@@ -28,6 +29,7 @@ __all__ = [
     "EnvironmentSource",
     "FileSource",
     "KeyringSource",
+    "Savable",
     "Source",
     "Watchable",
     "source_from",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mtls_client.errors import AmbiguousIdentityError, IdentityNotFoundError
 
-__all__ = ["Family", "chosen"]
+__all__ = ["Family", "chosen", "present"]
 
 
 class Family(NamedTuple):
@@ -83,7 +83,7 @@ def chosen(folder: Path, names: Collection[str]) -> Family:
         IdentityNotFoundError: there is none.
         AmbiguousIdentityError: there are several.
     """
-    whole = [one for one in _FAMILIES if _is_there(one, names)]
+    whole = present(names)
     certificates = {one.certificate for one in whole}
     found = [one for one in whole if one.unless not in certificates] or _pairs(names)
     if not found:
@@ -101,6 +101,11 @@ def chosen(folder: Path, names: Collection[str]) -> Family:
             code="folder_ambiguous",
         )
     return found[0].there(names)
+
+
+def present(names: Collection[str]) -> list[Family]:
+    """Return the known families that are in a folder, also those that hold the same identity."""
+    return [one for one in _FAMILIES if _is_there(one, names)]
 
 
 def _is_there(family: Family, names: Collection[str]) -> bool:

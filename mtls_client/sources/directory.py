@@ -19,8 +19,9 @@ from mtls_client._os import files
 from mtls_client.errors import IdentityError, IdentityFormatError, IdentityNotFoundError
 from mtls_client.identity import Identity, assembled
 from mtls_client.sources._digests import digest_of, seen
-from mtls_client.sources._families import Family, chosen
+from mtls_client.sources._families import Family, chosen, present
 from mtls_client.sources._places import at, check_permissions, joined, parsed, roots
+from mtls_client.sources._saving import Files, not_savable
 
 __all__ = ["DirectorySource"]
 
@@ -114,6 +115,50 @@ class DirectorySource:
             return digest_of(f"{error.code} {error.args[0]}".encode("utf-8", "replace"), *password)
         pairs = [(name.encode(), seen(folder / name)) for name in family.names]
         return digest_of(*(part for pair in pairs for part in pair), *password)
+
+    @property
+    def lock(self) -> Path:
+        """The lock file in the folder, see `Savable`."""
+        return Path(os.path.realpath(self._path), ".mtls-client.lock")
+
+    def check_savable(self) -> None:
+        """Raise what `save` would raise, as far as that can be known.
+
+        Raises:
+            IdentityError: `not_savable`, or the present identity cannot be loaded.
+        """
+        self._files().check()
+
+    def save(self, identity: Identity) -> None:
+        """Put an identity in place of the present one, see `FileSource.save`.
+
+        Raises:
+            IdentityError: another tool writes the folder, or it cannot be written.
+        """
+        self._files().save(identity)
+
+    def _files(self) -> Files:
+        folder, atomic, names = self._listed()
+        family = chosen(self._path, names)
+        if atomic or any((folder / name).is_symlink() for name in family.names):
+            raise not_savable(
+                self._path,
+                "its files are links, which another tool points to new versions",
+                "let that tool renew it (cert-manager, certbot, …), and leave renewer= out",
+            )
+        if len(twins := present(names)) > 1:
+            raise not_savable(
+                self._path,
+                f"it holds the identity {len(twins)} times: {', '.join(map(str, twins))}",
+                "name the files that count: FileSource('client.pem', 'client.key')",
+            )
+        certificate, key, chain = (
+            folder / name if name else None
+            for name in (family.certificate, family.key, family.chain)
+        )
+        assert certificate is not None, "every family has one"
+        further = (chain,) if chain is not None else ()
+        return Files(certificate, key, further, self._password, self._select)
 
     def _listed(self) -> tuple[Path, bool, frozenset[str]]:
         """Return where the files are now, links resolved; whether it is atomic; and the names."""

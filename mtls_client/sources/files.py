@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
@@ -10,14 +11,18 @@ from typing import TypeAlias
 from mtls_client._formats.contents import Contents
 from mtls_client._formats.passwords import Password, Secret
 from mtls_client._os import files
-from mtls_client.errors import IdentityError
+from mtls_client.errors import IdentityError, KeyMismatchError
 from mtls_client.identity import Identity, assembled
 from mtls_client.sources._digests import digest_of, seen
 from mtls_client.sources._places import at, check_permissions, joined, parsed
+from mtls_client.sources._saving import Files
 
 __all__ = ["FileSource"]
 
 _StrPath: TypeAlias = "str | os.PathLike[str]"
+
+_PAUSE = 0.005
+"""Seconds that who writes two files one after the other needs."""
 
 
 class FileSource:
@@ -65,6 +70,48 @@ class FileSource:
         Raises:
             IdentityError: see its subclasses and their `code`; the message names the file.
         """
+        try:
+            return self._load()
+        except KeyMismatchError:
+            # perhaps read between the writing of the one file and the other
+            time.sleep(_PAUSE)
+            return self._load()
+
+    def digest(self) -> bytes:
+        """Return a SHA-256 over the files, and over the password's if it is in one."""
+        password = self._password if isinstance(self._password, Path) else None
+        paths = (self._certificate, self._key, *self._chain, password)
+        return digest_of(*(seen(path) for path in paths if path is not None))
+
+    @property
+    def lock(self) -> Path:
+        """The lock file beside the certificate, see `Savable`."""
+        return self._files.lock
+
+    def check_savable(self) -> None:
+        """Raise what `save` would raise, as far as that can be known.
+
+        Raises:
+            IdentityError: `not_savable`, or the present identity cannot be loaded.
+        """
+        self._files.check()
+
+    def save(self, identity: Identity) -> None:
+        """Put an identity in place of the present one, in the formats and with the password,
+        owners and permissions that the files have.
+
+        An interruption at any point leaves the old identity or the new one loadable.
+
+        Raises:
+            IdentityError: `save_failed` or `not_savable`; what was there still is.
+        """
+        self._files.save(identity)
+
+    @property
+    def _files(self) -> Files:
+        return Files(self._certificate, self._key, self._chain, self._password, self._select)
+
+    def _load(self) -> Identity:
         secret = Secret(self._password)
         contents = self._read(self._certificate, secret)
         if self._key is not None:
@@ -74,12 +121,6 @@ class FileSource:
             return assembled(contents, self._select, further)
         except IdentityError as error:
             raise at(error, self._certificate, self._key) from error.__cause__
-
-    def digest(self) -> bytes:
-        """Return a SHA-256 over the files, and over the password's if it is in one."""
-        password = self._password if isinstance(self._password, Path) else None
-        paths = (self._certificate, self._key, *self._chain, password)
-        return digest_of(*(seen(path) for path in paths if path is not None))
 
     def _read(self, path: Path, secret: Secret) -> Contents:
         contents = parsed(files.read(path), secret, path)

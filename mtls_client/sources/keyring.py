@@ -90,6 +90,20 @@ class KeyringSource:
                 index.write(json.dumps(sorted({*names, self._name})))
             Record(entries, self._name).write(text)
 
+    @property
+    def lock(self) -> str:
+        """The name of the lock of those who renew this identity, see `Savable`."""
+        return f"renewal of keyring {self._service}/{self._name}"
+
+    def check_savable(self) -> None:
+        """Raise what is known to keep `save` from working: no keyring, a locked or unsafe one.
+
+        Raises:
+            KeyringError: see its `code`.
+        """
+        with self._named():
+            self._record().exists()
+
     def delete(self) -> None:
         """Remove the identity, damaged or not.
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -95,34 +96,57 @@ class CA:
             algorithm: the hash of the signature; SHA-256 if None.
         """
         private = _new_key(key, key_bits) if isinstance(key, str) else key
-        begin = not_before or _now() - _HOUR
-        if not_after is not None and not_before is None:
-            begin = min(begin, not_after - _DAY)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(_name(common_name))
-            .issuer_name(self.certificate.subject)
-            .public_key(private.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(begin)
-            .not_valid_after(not_after or begin + _DAY)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), False)
-            .add_extension(self._authority_key_identifier(), critical=False)
-        )
-        if key_usage:
-            builder = builder.add_extension(_key_usage(digital_signature=True), critical=True)
+        extensions: list[x509.ExtensionType] = []
         purposes = [ExtendedKeyUsageOID.CLIENT_AUTH] * client
         purposes += [ExtendedKeyUsageOID.SERVER_AUTH] * server
         if extended_key_usage and purposes:
-            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+            extensions.append(x509.ExtendedKeyUsage(purposes))
         names: list[x509.GeneralName] = [x509.DNSName(one) for one in dns]
         names += [x509.IPAddress(ipaddress.ip_address(one)) for one in ips]
         names += [x509.UniformResourceIdentifier(one) for one in uris]
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        certificate = builder.sign(self._key, self._algorithm(algorithm))  # type: ignore[arg-type]
+            extensions.append(x509.SubjectAlternativeName(names))
+        certificate = self._leaf(
+            _name(common_name),
+            private.public_key(),
+            extensions,
+            key_usage=key_usage,
+            validity=(not_before, not_after),
+            algorithm=algorithm,
+        )
         return Identity(certificate, private, chain=self._chain())
+
+    def sign(
+        self,
+        request: bytes,
+        *,
+        not_before: datetime.datetime | None = None,
+        not_after: datetime.datetime | None = None,
+    ) -> bytes:
+        """Issue what a certificate signing request asks for: subject, names and purposes.
+
+        Args:
+            request: the CSR as PEM.
+            not_before: the begin of its validity, see `issue`.
+            not_after: the end of its validity, see `issue`.
+
+        Returns:
+            The certificate and its chain as PEM.
+
+        Raises:
+            ValueError: it is no CSR, or its signature is wrong.
+        """
+        asked = x509.load_pem_x509_csr(request)
+        if not asked.is_signature_valid:
+            raise ValueError("the signature of the request is wrong")
+        kinds = (x509.SubjectAlternativeName, x509.ExtendedKeyUsage)
+        certificate = self._leaf(
+            asked.subject,
+            asked.public_key(),
+            [one.value for one in asked.extensions if isinstance(one.value, kinds)],
+            validity=(not_before, not_after),
+        )
+        return b"".join(one.public_bytes(Encoding.PEM) for one in (certificate, *self._chain()))
 
     def crl(
         self,
@@ -156,6 +180,38 @@ class CA:
                 .build()
             )
         return builder.sign(self._key, self._algorithm(None)).public_bytes(Encoding.PEM)  # type: ignore[arg-type]
+
+    def _leaf(
+        self,
+        subject: x509.Name,
+        public: CertificatePublicKeyTypes,
+        extensions: Iterable[x509.ExtensionType],
+        *,
+        validity: tuple[datetime.datetime | None, datetime.datetime | None],
+        key_usage: bool = True,
+        algorithm: hashes.HashAlgorithm | None = None,
+    ) -> x509.Certificate:
+        not_before, not_after = validity
+        begin = not_before or _now() - _HOUR
+        if not_after is not None and not_before is None:
+            begin = min(begin, not_after - _DAY)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.certificate.subject)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(begin)
+            .not_valid_after(not_after or begin + _DAY)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(self._authority_key_identifier(), critical=False)
+        )
+        if key_usage:
+            builder = builder.add_extension(_key_usage(digital_signature=True), critical=True)
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(self._key, self._algorithm(algorithm))  # type: ignore[arg-type]
 
     def _chain(self) -> tuple[x509.Certificate, ...]:
         return (self.certificate, *self._issuer._chain()) if self._issuer else (self.certificate,)

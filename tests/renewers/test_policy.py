@@ -214,7 +214,7 @@ def test_a_fleet_never_comes_back_as_one(life: datetime.timedelta, failures: int
 
 @pytest.mark.parametrize(
     ("life", "least"),
-    [(5 * MINUTE, 7.5 * SECOND), (HOUR, 90 * SECOND), (90 * DAY, HOUR), (1095 * DAY, HOUR)],
+    [(20 * SECOND, SECOND / 2), (5 * MINUTE, 7.5 * SECOND), (HOUR, MINUTE), (1095 * DAY, MINUTE)],
 )
 def test_the_shortest_time_between_two_renewals(
     life: datetime.timedelta, least: datetime.timedelta
@@ -223,7 +223,7 @@ def test_the_shortest_time_between_two_renewals(
     assert WHOLE.pause(lasting(life), 0) == least
     backdated = Certificate(BEGIN - HOUR, BEGIN + 5 * MINUTE)
     assert RenewalPolicy().due(backdated) < BEGIN
-    assert RenewalPolicy().pause(backdated, 0) > MINUTE
+    assert RenewalPolicy().pause(backdated, 0) == MINUTE
 
 
 def test_warnings_of_long_lives() -> None:
