@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mtls_client._formats import chain, keys, names, parsing
@@ -15,7 +15,7 @@ from mtls_client._formats.contents import Certificate, Contents, Key
 from mtls_client.errors import IdentityError, IdentityNotFoundError, KeyMismatchError
 from mtls_client.pins import Pin
 
-__all__ = ["Pair", "examined", "mismatch", "pairs"]
+__all__ = ["Pair", "examined", "mismatch", "pairs", "pin"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -74,7 +74,7 @@ def mismatch(
     certificates: Sequence[x509.Certificate], private: Sequence[PrivateKeyTypes]
 ) -> KeyMismatchError:
     """Return the error that names the public keys of both sides, by their pins."""
-    ours = ", ".join(str(_pin(key)) for key in private)
+    ours = ", ".join(str(pin(key.public_key())) for key in private)
     theirs = ", ".join(
         f"{names.text(one.subject)} has {Pin.of(one.public_bytes(Encoding.DER))}"
         for one in certificates
@@ -86,16 +86,17 @@ def mismatch(
     )
 
 
+def pin(public: PublicKeyTypes) -> Pin:
+    """Return the pin of a public key."""
+    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Pin(hashlib.sha256(der).digest())
+
+
 def _belong_together(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
     try:
         return bool(certificate.public_key() == key.public_key())
     except parsing.UNREADABLE:
         return False  # of a kind that is none of ours
-
-
-def _pin(key: PrivateKeyTypes) -> Pin:
-    public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return Pin(hashlib.sha256(public).digest())
 
 
 def _none(contents: Contents) -> IdentityError:

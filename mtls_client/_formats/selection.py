@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
 from mtls_client._formats import fitness, names, parsing
-from mtls_client._formats.contents import Contents
+from mtls_client._formats.contents import Certificate, Contents
 from mtls_client._formats.pairing import Pair, pairs
 from mtls_client.errors import AmbiguousIdentityError, IdentityNotFoundError
 
-__all__ = ["selected"]
+__all__ = ["matches", "selected"]
 
 _HINT = "select by label, SHA-256 fingerprint, subject or common name, or 'for_mtls'"
 _MOST_LISTED = 20
@@ -33,7 +33,11 @@ def selected(contents: Contents, select: str | None) -> Pair:
         AmbiguousIdentityError: there are several.
     """
     found = pairs(contents)
-    chosen = [one for one in found if _matches(one, select)] if select is not None else found
+    chosen = (
+        [one for one in found if matches(one.certificate, select, one.key.label)]
+        if select is not None
+        else found
+    )
     if not chosen:
         raise IdentityNotFoundError(
             f"no identity matches select={select!r}; there is{_listed(found)}",
@@ -48,17 +52,24 @@ def selected(contents: Contents, select: str | None) -> Pair:
     return chosen[0]
 
 
-def _matches(pair: Pair, select: str) -> bool:
-    value = pair.certificate.value
+def matches(certificate: Certificate, select: str, label: str | None = None) -> bool:
+    """Tell whether a certificate is the one that is meant, see `selected`.
+
+    Args:
+        certificate: the certificate.
+        select: what it is to match.
+        label: a further label: its key's.
+    """
+    value = certificate.value
     if select == "for_mtls":
         now = datetime.datetime.now(datetime.UTC)
         valid = value.not_valid_before_utc <= now < value.not_valid_after_utc
         return valid and fitness.for_client_auth(value)
     common = [str(one.value) for one in value.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     subject = (value.subject.rfc4514_string(), names.text(value.subject))
-    if select in (pair.certificate.label, pair.key.label, *subject, *common):
+    if select in (certificate.label, label, *subject, *common):
         return True
-    return select.replace(":", "").lower() == _fingerprint(pair)
+    return select.replace(":", "").lower() == value.fingerprint(SHA256()).hex()
 
 
 def _listed(candidates: Iterable[Pair]) -> str:

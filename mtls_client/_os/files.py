@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mtls_client.errors import IdentityError, IdentityFormatError, IdentityNotFoundError
 
-__all__ = ["LARGEST", "open_to_others", "read", "replace"]
+__all__ = ["LARGEST", "create", "open_to_others", "read", "replace"]
 
 LARGEST = 16 * 2**20
 """The most bytes that a certificate or key file may have."""
@@ -90,12 +90,32 @@ def replace(path: Path, data: bytes, *, keep_mode: bool = False) -> None:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    _sync_folder(path)
+
+
+def create(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a new file, all of it or nothing; one that is there is never touched.
+
+    Args:
+        path: the file.
+        data: its content.
+        mode: its permissions, less the umask.
+
+    Raises:
+        FileExistsError: there is something of that name, a broken link included.
+        OSError: the folder or the disk does not allow it.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
+    _sync_folder(path)
 
 
 def _sweep(path: Path) -> None:
@@ -123,3 +143,13 @@ def _dress(descriptor: int, path: Path) -> None:
 def open_to_others(path: Path) -> bool:
     """Tell whether the group or others may read or write a file; always False on Windows."""
     return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name != "posix":
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_WORDS = {"show": "show", "pins": "pins", "identity": "identities", "demo": "demo"}
+_WORDS = {
+    "csr": "csr",
+    "demo": "demo",
+    "identity": "identities",
+    "needs-renewal": "needs_renewal",
+    "pins": "pins",
+    "show": "show",
+}
 """In which module the command for a word is."""
 
 

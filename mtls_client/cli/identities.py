@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import json as jsonlib
-import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from mtls_client._formats.contents import Certificate, Contents, Key
-from mtls_client.cli.failures import OUR_CERTIFICATE, USAGE, WRITE, Exit
+from mtls_client.cli import complete
+from mtls_client.cli.failures import OUR_CERTIFICATE, USAGE, Exit
 from mtls_client.cli.identity import identity_of, password_option, secret_bytes, select_option
+from mtls_client.cli.saving import exists, require_writable, summary, uri, write
 from mtls_client.cli.show import described, print_described
 from mtls_client.cli.terminal import asked_password, complain, confirmed, note
 from mtls_client.errors import ConfigurationError, IdentityError, IdentityNotFoundError
 from mtls_client.sources.keyring import KeyringSource
 
-if TYPE_CHECKING:
-    from mtls_client.identity import Identity
-
 __all__ = ["command"]
-
-_PKCS12 = (".p12", ".pfx")
-_PEM = (".pem",)
 
 
 @click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Keep identities in the OS keyring, and use them with --identity keyring:NAME."""
+
+
+command.add_command(complete.command)
 
 
 @command.command("import")
@@ -44,16 +41,16 @@ def import_(
 ) -> None:
     """Store the identity in FILE as NAME."""
     source = KeyringSource(name)
-    if not force and _exists(source):
+    if not force and exists(source):
         raise Exit(
             OUR_CERTIFICATE,
-            f"{_uri(name)} exists already",
+            f"{uri(name)} exists already",
             "replace it with --force, or choose another name",
         )
     identity = identity_of(file, key, password, select)
     assert identity is not None  # a file was given
     source.save(identity)
-    click.echo(f"{_uri(name)}  {_summary(identity)}")
+    click.echo(f"{uri(name)}  {summary(identity)}")
     try:
         identity.require_usable()
     except IdentityError as error:
@@ -83,7 +80,7 @@ def list_(as_json: bool) -> None:
                 "sha256": identity.fingerprint,
             }
             if not as_json:
-                click.echo(f"{name}  {_summary(identity)}")
+                click.echo(f"{name}  {summary(identity)}")
         rows.append(row)
     if as_json:
         click.echo(jsonlib.dumps(rows, indent=2, ensure_ascii=False))
@@ -99,7 +96,7 @@ def show(name: str, as_json: bool) -> None:
     identity = KeyringSource(name).load()
     certificates = tuple(map(Certificate, (identity.certificate, *identity.chain)))
     contents = Contents(certificates, (Key(identity.private_key),))
-    shown = [{"file": _uri(name), **described(contents)}]
+    shown = [{"file": uri(name), **described(contents)}]
     if as_json:
         click.echo(jsonlib.dumps(shown, indent=2, ensure_ascii=False))
     else:
@@ -115,23 +112,15 @@ def show(name: str, as_json: bool) -> None:
 def export(name: str, file: str, password: str | None, no_encryption: bool, force: bool) -> None:
     """Write a stored identity to FILE: PKCS#12 if it ends in .p12 or .pfx, PEM if in .pem."""
     path = Path(file)
-    if path.suffix.lower() not in _PKCS12 + _PEM:
-        raise Exit(USAGE, f"{file}: not the name of a .p12, .pfx or .pem file")
     if password and no_encryption:
         raise Exit(USAGE, "--pass and --no-encryption contradict each other")
-    if not force and os.path.lexists(path):
-        raise Exit(WRITE, f"{file} exists already", "replace it with --force")
+    require_writable(path, force=force)
     identity = KeyringSource(name).load()
     chosen = None if no_encryption else _new_password(file, password)
     try:
-        if path.suffix.lower() in _PKCS12:
-            identity.save_pkcs12(path, password=chosen, label=name)
-        else:
-            identity.save_pem(path, password=chosen)
+        write(identity, path, chosen, label=name)
     except ConfigurationError as error:
         raise Exit(USAGE, str(error.args[0]), "or write --no-encryption") from error
-    except OSError as error:
-        raise Exit(WRITE, f"{file} cannot be written: {error.strerror}".lower()) from error
 
 
 @command.command()
@@ -141,23 +130,12 @@ def delete(name: str, yes: bool) -> None:
     """Remove a stored identity, its private key with it."""
     source = KeyringSource(name)
     if not yes:
-        answer = confirmed(f"delete {_uri(name)} and its private key?")
+        answer = confirmed(f"delete {uri(name)} and its private key?")
         if answer is None:
             raise Exit(USAGE, "nobody is there to be asked", "write --yes")
         if not answer:
             raise click.Abort
     source.delete()
-
-
-def _exists(source: KeyringSource) -> bool:
-    try:
-        source.load()
-    except IdentityNotFoundError:
-        return False
-    except IdentityError as error:
-        if error.code.startswith("keyring") and error.code != "keyring_damaged":
-            raise
-    return True
 
 
 def _new_password(file: str, where: str | None) -> str | bytes:
@@ -170,12 +148,3 @@ def _new_password(file: str, where: str | None) -> str | bytes:
             f"unencrypted: --no-encryption {shlex.quote(file)}",
         )
     return answer
-
-
-def _uri(name: str) -> str:
-    """Return what --identity takes; a slash would set a service apart."""
-    return "keyring:" + name.replace("%", "%25").replace("/", "%2F")
-
-
-def _summary(identity: Identity) -> str:
-    return f"{identity.subject}, until {identity.not_after:%Y-%m-%d}"

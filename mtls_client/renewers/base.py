@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 if TYPE_CHECKING:
     from mtls_client.identity import Identity
 
-__all__ = ["AnyRenewer", "RenewalWindow", "Renewer", "Scheduling"]
+__all__ = ["AnyRenewer", "Dated", "RenewalWindow", "Renewer", "Scheduling"]
 
 
 @runtime_checkable
@@ -32,6 +32,25 @@ class Renewer(Protocol):
         ...
 
 
+class Dated(Protocol):
+    """What a policy looks at: an identity, or a certificate whose key is not at hand."""
+
+    @property
+    def not_before(self) -> datetime.datetime:
+        """The begin of the validity, in UTC."""
+        ...
+
+    @property
+    def not_after(self) -> datetime.datetime:
+        """The end of the validity, in UTC."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate in hex."""
+        ...
+
+
 AnyRenewer: TypeAlias = "Renewer | Callable[[Identity], Identity]"
 
 
@@ -41,7 +60,7 @@ class RenewalWindow:
 
     Attributes:
         start: not before, in UTC.
-        end: not after, in UTC.
+        end: not after, in UTC; a window that does not end after it starts is ignored.
         retry_after: when to ask for the window again, in seconds.
     """
 

@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from mtls_client import FileSource, Identity
 from mtls_client.testing import Server
-from tests.cli.conftest import Run
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def keyring(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A keyring in a folder, which the command uses."""
-    store = folder / "keyring"
-    store.mkdir()
-    monkeypatch.setenv("FAKE_KEYRING", str(store))
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "tests.sources.backends.Folder")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    return store
-
-
-@pytest.fixture
-def bank(keyring: Path, mtls: Run) -> Path:
-    done = mtls("identity", "import", "client.p12", "bank", "--pass", "env:P", P="tops3cret")
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.startswith(b"keyring:bank  CN=client, until ")
-    return keyring
+from tests.cli.conftest import Run, typed
 
 
 def test_list_and_show(bank: Path, mtls: Run, identity: Identity) -> None:
@@ -161,13 +134,13 @@ def test_delete_leaves_nothing(bank: Path, mtls: Run) -> None:
 
 def test_a_person_is_asked(bank: Path, mtls: Run, folder: Path) -> None:
     arguments = ["identity", "export", "bank", "asked.p12"]
-    code, shown = _typed(folder, arguments, [b"word\n", b"word\n"])
+    code, shown = typed(folder, arguments, [b"word\n", b"word\n"])
     assert (code, b"word\n" in shown) == (0, False)
     assert FileSource(folder / "asked.p12", password="word").load().subject == "CN=client"
-    code, shown = _typed(folder, ["identity", "delete", "bank"], [b"n\n"])
+    code, shown = typed(folder, ["identity", "delete", "bank"], [b"n\n"])
     assert (code, b"delete keyring:bank and its private key?" in shown) == (130, True)
     assert b"bank" in mtls("identity", "list").stdout
-    assert _typed(folder, ["identity", "delete", "bank"], [b"y\n"])[0] == 0
+    assert typed(folder, ["identity", "delete", "bank"], [b"y\n"])[0] == 0
     assert mtls("identity", "list").stdout == b""
 
 
@@ -197,38 +170,3 @@ def test_a_call_with_an_identity_of_the_keyring(bank: Path, mtls: Run, server: S
         assert b"in the place of --cert" in done.stderr
     done = mtls("--identity", "keyring:other", "--cacert", "ca.pem", server.url)
     assert (done.returncode, b"no such identity" in done.stderr) == (58, True)
-
-
-def _typed(folder: Path, arguments: list[str], answers: list[bytes]) -> tuple[int, bytes]:
-    """Run the command on a terminal, and answer its questions."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mtls_client", *arguments],
-        cwd=folder,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-    os.close(theirs)
-    shown, asked = b"", 0
-    deadline = time.monotonic() + 60
-    try:
-        while time.monotonic() < deadline:
-            if not select.select([ours], [], [], 0.1)[0]:
-                if process.poll() is not None:
-                    break
-                continue
-            try:
-                shown += os.read(ours, 4096)
-            except OSError:  # the terminal is closed
-                break
-            if answers and shown[asked:].rstrip(b" ").endswith((b":", b"?", b"]")):
-                asked = len(shown)
-                os.write(ours, answers.pop(0))
-        return process.wait(10), shown
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
