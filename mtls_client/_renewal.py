@@ -47,7 +47,6 @@ _WINDOW = datetime.timedelta(hours=6)
 _HOPELESS = 1_000
 """As many failures in a row as make for the longest pause."""
 
-_MORE = 8
 _SHORTEST = 0.01
 _LONG_AGO = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
@@ -227,9 +226,6 @@ class Renewal:
         self._failures += 1
         refused = isinstance(error, RenewalRefusedError)
         pause = self._policy.pause(present, _HOPELESS if refused else self._failures)
-        if not refused and (left := present.expires_in(self._clock())) > datetime.timedelta():
-            # several more attempts while it is valid, however long it has failed
-            pause = min(pause, max(left / _MORE, self._policy.pause(present, 0)))
         if isinstance(error, RenewalError) and error.retry_after is not None:
             pause = max(pause, datetime.timedelta(seconds=error.retry_after))
         self._not_before = self._clock() + pause

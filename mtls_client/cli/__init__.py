@@ -23,6 +23,7 @@ _WORDS = {
     "identity": "identities",
     "needs-renewal": "needs_renewal",
     "pins": "pins",
+    "renew": "renew",
     "show": "show",
 }
 """In which module the command for a word is."""

@@ -19,7 +19,7 @@ from mtls_client.cli.terminal import complain
 
 __all__ = ["Exit", "exit_code_of"]
 
-USAGE, MALFORMED_URL, PROXY, RESOLVE, CONNECT = 2, 3, 5, 6, 7
+FAILED, USAGE, MALFORMED_URL, PROXY, RESOLVE, CONNECT = 1, 2, 3, 5, 6, 7
 PARTIAL, HTTP_ERROR, WRITE, READ, TIMEOUT, TLS = 18, 22, 23, 26, 28, 35
 REDIRECTS, EMPTY, SEND, RECEIVE, OUR_CERTIFICATE = 47, 52, 55, 56, 58
 UNTRUSTED, REWIND, CA_FILE, PIN, CERTIFICATE_WANTED = 60, 65, 77, 90, 98
@@ -80,6 +80,8 @@ def _ours(error: errors.MTLSError) -> int:
             return PIN
         case errors.TrustError():
             return UNTRUSTED
+        case errors.RenewalError():
+            return FAILED
         case errors.ConfigurationError(code="trust_file" | "trust_format" | "crl_format"):
             return CA_FILE
     return USAGE
