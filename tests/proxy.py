@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import select
 import socket
@@ -14,15 +15,22 @@ from typing import Self
 class Proxy:
     """Tunnels CONNECT requests to 127.0.0.1.
 
+    Args:
+        context: speaks TLS with it.
+        userinfo: `name:password` that it demands.
+
     Attributes:
         targets: the `host:port` of each tunnel.
         certificates: what each TLS client presented to the proxy itself (DER or None).
     """
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, context: ssl.SSLContext | None = None, *, userinfo: str | None = None
+    ) -> None:
         self.targets: list[str] = []
         self.certificates: list[bytes | None] = []
         self._context = context
+        self._userinfo = userinfo
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -30,7 +38,8 @@ class Proxy:
     @property
     def url(self) -> str:
         scheme = "https" if self._context else "http"
-        return f"{scheme}://localhost:{self._listener.getsockname()[1]}"
+        userinfo = f"{self._userinfo}@" if self._userinfo else ""
+        return f"{scheme}://{userinfo}localhost:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         self._threads[0].start()
@@ -73,6 +82,9 @@ class Proxy:
             head = b""
             while b"\r\n\r\n" not in head:
                 head += connection.recv(4096) or b"\r\n\r\n"
+            if not self._admits(head):
+                connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+                return
             target = head.split()[1].decode()
             self.targets.append(target)
             server = stack.enter_context(
@@ -81,6 +93,12 @@ class Proxy:
             self._open.add(server)
             connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             self._pump(connection, server)
+
+    def _admits(self, head: bytes) -> bool:
+        if self._userinfo is None:
+            return True
+        field = b"Proxy-Authorization: Basic " + base64.b64encode(self._userinfo.encode())
+        return field in head.split(b"\r\n")
 
     def _pump(self, client: socket.socket, server: socket.socket) -> None:
         while True:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import ssl
 import threading
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -286,21 +285,3 @@ def test_a_plain_proxy_of_the_environment_is_used_and_pins_hold_through_it(
             call(identity.pin)
         assert len(proxy.targets) == 2
     assert len(server.calls) == 1
-
-
-@all_kinds
-def test_a_refusal_is_told_through_a_proxy_where_the_alert_arrives(
-    kind: str,
-    server: Server,
-    untrusted_identity: Identity,
-    trust: Trust,
-    monkeypatch: pytest.MonkeyPatch,
-    serve: Callable[..., Server],
-) -> None:
-    refusing = serve(maximum_version=ssl.TLSVersion.TLSv1_2)
-    with Proxy() as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        with pytest.raises(mtls.IdentityRejectedError) as caught:
-            fetch(kind, untrusted_identity, refusing.url, trust=trust)
-        assert caught.value.reason == "untrusted"
-        assert len(proxy.targets) == 1

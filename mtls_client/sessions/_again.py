@@ -76,7 +76,7 @@ class Again:
         error: Exception,
         credential: Credential | None,
         leased: Leased,
-        prove: Callable[[], object] | None,
+        prove: Callable[[], IdentityRejectedError | None],
     ) -> bool:
         """Tell whether to send the request again, after a look at the source.
 
@@ -95,7 +95,7 @@ class Again:
         if not self._idempotent:
             # post-handshake authentication refuses with the same alert, but later; who is
             # refused without having sent a request was refused in the handshake
-            proof = prove() if prove is not None else None
-            if not (isinstance(proof, IdentityRejectedError) and proof.certain):
+            proof = prove()
+            if proof is None or not proof.certain:
                 return False
         return self._rewind()

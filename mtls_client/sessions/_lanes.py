@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import ssl
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
 from mtls_client._os.forking import renewed_after_fork
+from mtls_client._tls.routes import STRAIGHT, Route
 from mtls_client.context import MTLSContext
-from mtls_client.errors import ConfigurationError, MTLSError
+from mtls_client.errors import ConfigurationError, IdentityRejectedError, MTLSError
 from mtls_client.events import Observer
 from mtls_client.sessions._origins import HOP, Hop
 from mtls_client.sessions._refusals import Refusals
@@ -21,7 +23,6 @@ from mtls_client.trust import Trust
 if TYPE_CHECKING:
     from mtls_client._tls.inner import InnerContext
     from mtls_client._tls.sockets import Connection
-    from mtls_client.leases import Leased
     from mtls_client.scope import Credentials
 
 __all__ = [
@@ -174,15 +175,26 @@ class Transport:
         self._opening = threading.Lock()
         self._transports = {}
 
-    def _prover(self, leased: Leased, hop: Hop) -> Callable[[], object] | None:
-        if self._elsewhere():
-            return None
-        return lambda: self._lanes.refusals.found(leased.context, *hop.address)
+    def _ask(self, used: InnerContext, hop: Hop) -> IdentityRejectedError | None:
+        """Ask the server once more whether it refuses the identity; blocks."""
+        route = self._route()
+        return self._lanes.refusals.found(used, *hop.address, route) if route else None
 
-    def _elsewhere(self) -> bool:
-        """Tell whether connections go another way than a probe would."""
-        options = self._options
-        return bool(self._proxy or options.get("uds") or options.get("local_address"))
+    def _route(self) -> Route | None:
+        """Return the way that connections go, or None if it is one that a probe cannot go."""
+        proxy, options = self._proxy, self._options
+        if options.get("uds") or options.get("local_address"):
+            return None
+        if proxy is None:
+            return STRAIGHT
+        if proxy.url.scheme not in ("http", "https"):
+            return None
+        headers = list(proxy.headers.multi_items())
+        if proxy.raw_auth is not None:
+            userinfo = base64.b64encode(b":".join(proxy.raw_auth)).decode("ascii")
+            headers.append(("Proxy-Authorization", f"Basic {userinfo}"))
+        port = proxy.url.port or (443 if proxy.url.scheme == "https" else 80)
+        return Route((proxy.url.host, port), tuple(headers), proxy.ssl_context)
 
     def _suspect(
         self,
@@ -191,11 +203,11 @@ class Transport:
         hop: Hop,
         connections: list[Connection],
         used: InnerContext,
-    ) -> InnerContext | None:
-        """Return what to probe with to find out why a connection broke, or None."""
+    ) -> bool:
+        """Tell whether the server is to be asked why a connection broke."""
         broke = isinstance(error, (httpx.NetworkError, httpx.ProtocolError))
-        if not broke or hop.astray or self._elsewhere():
-            return None
+        if not broke or hop.astray:
+            return False
         return self._lanes.refusals.suspect(ours, connections, used)
 
 

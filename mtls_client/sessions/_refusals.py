@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from mtls_client._tls import reports
 from mtls_client._tls.probe import probe
+from mtls_client._tls.routes import STRAIGHT, Route
 from mtls_client._tls.sockets import Connection, context_of, opened
 from mtls_client.errors import IdentityRejectedError, MTLSError
 
@@ -61,13 +62,13 @@ class Refusals:
         self._multiplexed = multiplexed
         self._lock = threading.Lock()
         # by inner context: another identity is another question, and its answers go with it
-        self._questions: WeakKeyDictionary[InnerContext, dict[tuple[str, int], _Question]]
+        self._questions: WeakKeyDictionary[InnerContext, dict[tuple[str, int, Route], _Question]]
         self._questions = WeakKeyDictionary()
 
     def suspect(
         self, ours: MTLSError | None, connections: list[Connection], used: InnerContext
-    ) -> InnerContext | None:
-        """Return the context to ask with, or None if there is nothing to ask.
+    ) -> bool:
+        """Tell whether there is something to ask the server.
 
         Args:
             ours: what is known of the failure so far.
@@ -75,20 +76,22 @@ class Refusals:
             used: the context that the request was sent with.
         """
         if ours is not None and getattr(ours, "certain", True):
-            return None
+            return False
         if connections:
-            last = connections[-1]
-            suspected = last.watch.agreed and not last.watch.received
-            return context_of(last) if suspected else None
-        return used if self._multiplexed else None
+            last = connections[-1]  # that to the proxy, if there is none to the server
+            return context_of(last) is used and last.watch.agreed and not last.watch.received
+        return self._multiplexed
 
-    def found(self, inner: InnerContext, host: str, port: int) -> IdentityRejectedError | None:
+    def found(
+        self, inner: InnerContext, host: str, port: int, route: Route = STRAIGHT
+    ) -> IdentityRejectedError | None:
         """Ask the server once more; blocks for a few seconds at most."""
         with self._lock:
-            question = self._questions.setdefault(inner, {}).setdefault((host, port), _Question())
+            asked = self._questions.setdefault(inner, {})
+            question = asked.setdefault((host, port, route), _Question())
         with question.lock:
             if question.asked is None or time.monotonic() - question.asked > _KEPT:
-                answer = probe(inner, host, port, timeout=_TIMEOUT)
+                answer = probe(inner, host, port, timeout=_TIMEOUT, route=route)
                 # its traceback would keep the probe's connection and all its buffers
                 question.answer = answer and answer.with_traceback(None)
                 question.asked = time.monotonic()

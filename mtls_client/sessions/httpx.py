@@ -79,7 +79,9 @@ class MTLSTransport(Transport, httpx.BaseTransport):
                 leased.release()
                 if not (
                     isinstance(error, httpx.TransportError)
-                    and again.allowed(error, credential, leased, self._prover(leased, hop))
+                    and again.allowed(
+                        error, credential, leased, partial(self._ask, leased.context, hop)
+                    )
                 ):
                     raise
             else:
@@ -98,9 +100,8 @@ class MTLSTransport(Transport, httpx.BaseTransport):
                 if not isinstance(native, httpx.TransportError):
                     raise  # the caller's own, from the iterator of a body
                 ours: MTLSError | None = buried(error, handled)
-                suspect = self._suspect(native, ours, hop, connections, leased.context)
-                if suspect is not None:
-                    ours = self._lanes.refusals.found(suspect, *hop.address) or ours
+                if self._suspect(native, ours, hop, connections, leased.context):
+                    ours = self._ask(leased.context, hop) or ours
                 if (raised := both(ours, native) if ours else native) is error:
                     raise
                 raise surely_unprocessed(raised, connections) from error
@@ -153,7 +154,11 @@ class AsyncMTLSTransport(Transport, httpx.AsyncBaseTransport):
                     isinstance(error, httpx.TransportError)
                     and again.suits(error, leased)
                     and await self._aside(
-                        again.allowed, error, credential, leased, self._prover(leased, hop)
+                        again.allowed,
+                        error,
+                        credential,
+                        leased,
+                        partial(self._ask, leased.context, hop),
                     )
                 ):
                     raise
@@ -174,10 +179,8 @@ class AsyncMTLSTransport(Transport, httpx.AsyncBaseTransport):
                 if not isinstance(native, httpx.TransportError):
                     raise  # the caller's own, from the iterator of a body
                 ours: MTLSError | None = buried(error, handled)
-                suspect = self._suspect(native, ours, hop, connections, leased.context)
-                if suspect is not None:
-                    found = self._lanes.refusals.found
-                    ours = await self._aside(found, suspect, *hop.address) or ours
+                if self._suspect(native, ours, hop, connections, leased.context):
+                    ours = await self._aside(self._ask, leased.context, hop) or ours
                 if (raised := both(ours, native) if ours else native) is error:
                     raise
                 raise surely_unprocessed(raised, connections) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -14,8 +15,9 @@ from requests.utils import select_proxy
 
 from mtls_client._os.forking import renewed_after_fork
 from mtls_client._tls.causes import buried
+from mtls_client._tls.routes import STRAIGHT, Route
 from mtls_client.context import MTLSContext
-from mtls_client.errors import ConfigurationError
+from mtls_client.errors import ConfigurationError, IdentityRejectedError
 from mtls_client.events import Observer
 from mtls_client.sessions._again import Again, surely_unprocessed
 from mtls_client.sessions._bodies import hold, replay
@@ -112,17 +114,33 @@ class MTLSAdapter(HTTPAdapter):
                 return self._send(request, leased, hop, stream, timeout, proxies)
             except requests.exceptions.RequestException as error:
                 leased.release()
-                if not again.allowed(error, credential, leased, self._prover(leased, hop, proxies)):
+                prove = partial(self._ask, request, leased, hop, proxies)
+                if not again.allowed(error, credential, leased, prove):
                     raise
             except BaseException:
                 leased.release()
                 raise
             leased = context.lease(host)
 
-    def _prover(self, leased: Leased, hop: Hop, proxies: Any) -> Callable[[], object] | None:
-        if select_proxy(f"https://{hop.address[0]}", proxies):
+    def _ask(
+        self, request: requests.PreparedRequest, leased: Leased, hop: Hop, proxies: Any
+    ) -> IdentityRejectedError | None:
+        """Ask the server once more whether it refuses the identity; blocks."""
+        route = self._route(select_proxy(request.url or "", proxies))
+        return self._refusals.found(leased.context, *hop.address, route) if route else None
+
+    def _route(self, proxy: str | None) -> Route | None:
+        """Return the way that connections go, or None if it is one that a probe cannot go."""
+        if not proxy:
+            return STRAIGHT
+        manager = self.proxy_manager_for(proxy if "://" in proxy else f"http://{proxy}")
+        if manager.proxy is None:  # SOCKS
             return None
-        return lambda: self._refusals.found(leased.context, *hop.address)
+        return Route(
+            (manager.proxy.host.strip("[]"), manager.proxy.port),
+            tuple(manager.proxy_headers.items()),
+            manager.proxy_config.ssl_context,
+        )
 
     def _send(
         self,
@@ -140,12 +158,9 @@ class MTLSAdapter(HTTPAdapter):
                 response = super().send(request, stream, timeout, leased.context, None, proxies)  # type: ignore[arg-type]
             except requests.exceptions.RequestException as error:
                 ours = buried(error, handled)
-                if isinstance(error, requests.exceptions.ConnectionError) and not (
-                    hop.astray or select_proxy(request.url or "", proxies)
-                ):
-                    suspect = self._refusals.suspect(ours, connections, leased.context)
-                    if suspect is not None:
-                        ours = self._refusals.found(suspect, *hop.address) or ours
+                broke = isinstance(error, requests.exceptions.ConnectionError) and not hop.astray
+                if broke and self._refusals.suspect(ours, connections, leased.context):
+                    ours = self._ask(request, leased, hop, proxies) or ours
                 if ours is None:
                     raise
                 raise surely_unprocessed(both(ours, error), connections) from error
