@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         UntrustedServerError,
         WeakIdentityError,
     )
+    from mtls_client.explanation import Explanation, explain
     from mtls_client.identity import Identity
     from mtls_client.pins import Pin
     from mtls_client.renewers import RenewalPolicy, Renewer
@@ -70,6 +71,8 @@ if TYPE_CHECKING:
 _HOME = {
     "MTLSContext": "context",
     "Credential": "credential",
+    "Explanation": "explanation",
+    "explain": "explanation",
     "Identity": "identity",
     "Pin": "pins",
     "RenewalPolicy": "renewers",
@@ -94,6 +97,7 @@ __all__ = [
     "Credential",
     "DirectorySource",
     "EnvironmentSource",
+    "Explanation",
     "FileSource",
     "HostnameMismatchError",
     "Identity",
@@ -128,6 +132,7 @@ __all__ = [
     "TrustError",
     "UntrustedServerError",
     "WeakIdentityError",
+    "explain",
     "source_from",
 ]
 

@@ -17,7 +17,7 @@ from mtls_client.errors import IdentityRejectedError, RejectionReason
 if TYPE_CHECKING:
     from mtls_client.identity import Identity
 
-__all__ = ["refusal", "refused", "spoken_alert"]
+__all__ = ["overheard", "reason_of", "refusal", "refused", "spoken_alert"]
 
 _REASONS = {
     "no_certificate": RejectionReason.MISSING,
@@ -35,13 +35,38 @@ _REASONS = {
 _PREFIXES = ("SSLV3_ALERT_", "TLSV1_ALERT_", "TLSV13_ALERT_")
 
 
-def spoken_alert(error: ssl.SSLError) -> str | None:
-    """Return the alert that the server sent, as RFC 8446 §6 names it, or None."""
-    reason = error.reason or ""
+def spoken_alert(error: ssl.SSLError | str) -> str | None:
+    """Return the alert that the server sent, as RFC 8446 §6 names it, or None.
+
+    Args:
+        error: OpenSSL's error, or its `reason`.
+    """
+    reason = error if isinstance(error, str) else error.reason or ""
     for prefix in _PREFIXES:
         if reason.startswith(prefix):
             return reason.removeprefix(prefix).lower()
     return None
+
+
+def reason_of(alert: str | None) -> RejectionReason | None:
+    """Return why our certificate was refused, or None if the alert is not about it."""
+    return _REASONS.get(alert or "")
+
+
+def overheard(reason: RejectionReason, seen: str, *, host: str | None) -> tuple[str, str]:
+    """Return message and hint for a refusal of a certificate that we do not know.
+
+    Args:
+        reason: why it was refused.
+        seen: how the server said so.
+        host: its name.
+    """
+    where = host or "the server"
+    if reason is RejectionReason.MISSING:
+        return f"{where} demands a client certificate and received none ({seen})", _hint_for_none(
+            ()
+        )
+    return f"{where} refused our certificate ({seen}): {_FACTS[reason]}", _HINTS[reason]
 
 
 def refusal(
@@ -73,8 +98,7 @@ def refusal(
             certain=requested and identity is None,
             scope=scope,
         )
-    reason = _REASONS.get(alert or "")
-    if reason is None:
+    if (reason := reason_of(alert)) is None:
         return None
     return refused(reason, alert, host=host, identity=identity, scope=scope)
 
@@ -134,6 +158,17 @@ def _fact(reason: RejectionReason, identity: Identity) -> str:
         return f"{identity.subject} is not meant for client authentication"
     return f"{identity.subject}, serial {identity.serial}, {dates}"
 
+
+_FACTS = {
+    RejectionReason.EXPIRED: "it, or one of its issuers, has expired by the server's clock",
+    RejectionReason.REVOKED: "it has been revoked",
+    RejectionReason.UNTRUSTED: "the server does not know its issuer",
+    RejectionReason.UNSUPPORTED: "it is not meant for client authentication, or its key is of a "
+    "kind that the server does not take",
+    RejectionReason.BAD: "the server found it unacceptable",
+    RejectionReason.DENIED: "it is not on the server's list",
+    RejectionReason.UNKNOWN: "the server does not say why",
+}
 
 _HINTS = {
     RejectionReason.EXPIRED: "renew the certificate; if it has not expired, "

@@ -18,6 +18,7 @@ from mtls_client.cli.failures import (
     WRITE,
     Exit,
 )
+from mtls_client.explanation.answers import disguise
 
 if TYPE_CHECKING:
     import httpx
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Transfer", "within"]
 
 # nginx accepts the handshake and answers with a page
-_NGINX_WANTS_ONE = b"No required SSL certificate was sent"
-_NGINX_REFUSED = b"The SSL certificate error"
 _ENOUGH = 4096
 
 
@@ -91,18 +90,13 @@ class Transfer:
                     for piece in pieces:
                         write(piece)
                         advance(len(piece))
-        if _NGINX_WANTS_ONE in beginning:
-            raise Exit(
-                CERTIFICATE_WANTED, "the server wants a client certificate", "give --cert FILE"
-            )
-        if _NGINX_REFUSED in beginning:
-            raise Exit(
-                HTTP_ERROR if self._options["fail"] else 0,
-                "the server refused our certificate (nginx, HTTP 400)",
-                "it is expired, revoked, of an issuer the server does not know, or not for client "
-                "authentication; look at it with: mtls show FILE",
-            )
-        if failed and (self._options["fail"] or self._options["fail_with_body"]):
+        asked = self._options["fail"] or self._options["fail_with_body"]
+        explanation = disguise(response.status_code, beginning)
+        if explanation is not None:
+            if explanation.code == "rejected_missing":
+                raise Exit(CERTIFICATE_WANTED, explanation.why, "give --cert FILE")
+            raise Exit(HTTP_ERROR if asked else 0, explanation.why, explanation.hint)
+        if failed and asked:
             raise Exit(HTTP_ERROR, f"(22) the server answered {response.status_code}")
 
     @contextlib.contextmanager
