@@ -1,10 +1,13 @@
 """How often a refusal is told for what it is: python -m benchmarks.certainty [CALLS].
 
 Real servers refuse one certificate after another; each call is made by a new client. Counted are
-the calls whose diagnosis is certain and names the right reason. nginx refuses by a page, which
-`explain` reads. Under HTTP/2 nginx leaves the rest of a large body unread, and httpx, which waits
-to send it, never looks at the page, also without mtls-client: no call there. Node sends no alert for a certificate that it does not like: likely is all that can
-be had, and what is counted there is that the diagnosis says so.
+the calls whose diagnosis is certain and names the right reason.
+
+* nginx refuses by a page, which `explain` reads. Under HTTP/2 it leaves the rest of a large body
+  unread, and httpx, which waits to send it, never looks at the page, also without mtls-client:
+  no call is made there.
+* Node sends no alert for a certificate that it does not like: likely is all that can be had, and
+  what is counted there is that the diagnosis says so.
 """
 
 from __future__ import annotations

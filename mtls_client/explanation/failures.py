@@ -162,7 +162,8 @@ def _broke(one: BaseException, host: str | None, seen: str) -> Explanation | Non
             whose=Whose.NETWORK,
             why=f"{where} did not answer in time",
             evidence=seen,
-            hint="check host, port and firewall; a refused certificate is not silent, as a rule",
+            hint="check host, port and firewall; with HTTP/2 and a large body, try HTTP/1.1: nginx "
+            "may have refused the certificate by a page that httpx did not get to read",
             certain=True,
             code="timeout",
         )
