@@ -1,4 +1,4 @@
-"""How often a refusal is told for what it is: python -m benchmarks.certainty [CALLS].
+"""How often a refusal is told for what it is: python -m benchmarks.certainty [CALLS [SERVER …]].
 
 Real servers refuse one certificate after another; each call is made by a new client. Counted are
 the calls whose diagnosis is certain and names the right reason.
@@ -138,21 +138,22 @@ def cells(server: str) -> Iterator[tuple[str, str, list[Cell]]]:
             yield version, method, [Cell(server, version, method, one) for one in refused]
 
 
-def main(calls: int = 50) -> int:
+def main(calls: str = "50", *names: str) -> int:
     print(f"Python {sys.version.split()[0]}, {ssl.OPENSSL_VERSION}, {calls} calls a cell\n")
     print("| server | TLS | | " + " | ".join(KINDS) + " |")
     print("|---|---|---|" + "---|" * len(KINDS))
     begun, wrong = time.monotonic(), 0
     with pki() as made:
-        for server, serving in SERVERS.items():
-            with serving(made) as urls:
+        for server in [one for one in SERVERS if one.split()[0] in names or not names]:
+            with SERVERS[server](made) as urls:
                 for version, method, row in cells(server):
-                    total, texts = calls * len(row), []
+                    total, texts = int(calls) * len(row), []
                     for kind in KINDS:
                         if (server, method, kind) in STUCK:
                             texts.append("-")
                             continue
-                        count = sum(right(kind, one, urls["required"], made, calls) for one in row)
+                        url = urls["required"]
+                        count = sum(right(kind, one, url, made, int(calls)) for one in row)
                         texts.append(f"{count} / {total}")
                         wrong += total - count
                     what = "POST 4 MB" if method == "POST" else method
@@ -162,4 +163,4 @@ def main(calls: int = 50) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(*map(int, sys.argv[1:])))
+    raise SystemExit(main(*sys.argv[1:]))

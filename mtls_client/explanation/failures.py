@@ -60,7 +60,7 @@ def _our_own(one: BaseException, _host: str | None, seen: str) -> Explanation | 
         seen = f"{f'alert {one.alert}' if one.alert else 'the end of the connection'} ({seen})"
     return Explanation(
         whose=whose,
-        why=str(one.args[0]) if one.args else code,
+        why=str(one.args[0]).partition("\n")[0] if one.args else code,
         evidence=seen,
         hint=one.hint or "look up the code in docs/errors.md",
         certain=getattr(one, "certain", True),
