@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 
+import httpx
+
 import mtls_client as mtls
 
 
 def main(url: str, certificate: str, ca: str) -> int:
     try:
         with mtls.Client(mtls.FileSource(certificate), trust=mtls.Trust.from_file(ca)) as client:
-            client.get(url)
+            response = client.get(url)
     except mtls.IdentityError as error:
         print("our certificate cannot be used:", error)
     except mtls.IdentityRejectedError as error:
@@ -18,9 +20,13 @@ def main(url: str, certificate: str, ca: str) -> int:
         print(f"the server refused our certificate, {sure} because it is {error.reason}:", error)
     except mtls.TrustError as error:
         print("we refused the server:", error)
+    except httpx.HTTPError as error:
+        print(mtls.explain(error))  # whatever else it is, in one paragraph
     else:
-        print("accepted")
-        return 0
+        if response.is_success:
+            print("accepted")
+            return 0
+        print(mtls.explain(response))  # nginx, for one, refuses by a page
     return 1
 
 

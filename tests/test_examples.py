@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mtls_client import Identity
-from mtls_client.testing import CA, Server
+from mtls_client.testing import CA, Answer, Server
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,6 +75,19 @@ def test_told_why_tells_why(
     done = run("told_why.py", server.url, str(tmp_path / "stranger.pem"), files[1])
     assert done.returncode == 1
     assert "certainly because it is untrusted" in done.stdout
+
+
+def test_told_why_explains_what_is_no_refusal(files: tuple[str, str]) -> None:
+    done = run("told_why.py", "https://localhost:1", *files)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("The network: nobody listens there")
+
+
+def test_told_why_explains_a_page(serve: Callable[..., Server], files: tuple[str, str]) -> None:
+    page = Answer(status=400, body=b"<center>The SSL certificate error</center>")
+    done = run("told_why.py", serve(handler=lambda _call: page).url, *files)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("Our certificate: the server refused our certificate (HTTP 400")
 
 
 def test_a_service_goes_on_while_its_certificate_is_replaced(

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from mtls_client import Identity, PinMismatchError, RejectionReason, Session, Trust
+from mtls_client import Identity, PinMismatchError, RejectionReason, Session, Trust, errors
 from mtls_client._tls import alerts
 from mtls_client._tls.verdicts import verdict
 from mtls_client.explanation import answers, openssl
 from mtls_client.testing import CA, Server
 
-PAGE = (Path(__file__).parents[1] / "docs" / "troubleshooting.md").read_text()
+PACKAGE = Path(answers.__file__).parents[1]
+PAGE = (PACKAGE.parent / "docs" / "troubleshooting.md").read_text()
 HEADINGS = "\n".join(line for line in PAGE.splitlines() if line.startswith("#"))
 PROSE = " ".join(PAGE.split()).lower()
 
@@ -93,6 +94,25 @@ def test_every_page_is_a_heading(words: str) -> None:
 @pytest.mark.parametrize("words", [answers._LATE, *answers._PLAIN])
 def test_every_other_page_is_a_heading(words: bytes) -> None:
     assert words.decode() in HEADINGS
+
+
+def test_every_code_of_an_explanation_is_documented() -> None:
+    text = (PACKAGE.parent / "docs" / "errors.md").read_text()
+    table = text.partition("## explain")[2].partition("## ")[0]
+    codes = {
+        code
+        for path in (PACKAGE / "explanation").glob("*.py")
+        for code in re.findall(r'code(?:: str)? ?= ?"(\w+)"', path.read_text())
+    }
+    codes |= {meaning.code for meaning in openssl._MEANINGS.values()}
+    own = {
+        kind.code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.MTLSError)
+    }
+    own |= {f"rejected_{reason}" for reason in RejectionReason}
+    assert {code for code in codes - own if f"`{code}`" not in table} == set()
+    assert len(codes - own) > 10
 
 
 def test_links_lead_to_headings() -> None:
