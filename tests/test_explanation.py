@@ -26,6 +26,7 @@ from mtls_client import Explanation, Identity, Trust, errors, explain
 from mtls_client._tls import keys
 from mtls_client.explanation import Whose
 from mtls_client.testing import CA, Answer, Server
+from tests.proxy import Proxy
 
 SECRET = "hunter2-s3cret"
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -227,6 +228,31 @@ def plain_server() -> Iterator[str]:
 def test_a_port_without_tls(call: Call, ca: CA, plain_server: str) -> None:
     told = checked(failure(call, plain_server, bare(ca)))
     assert (told.whose, told.code, told.certain) == (Whose.SETTINGS, "not_tls", True)
+
+
+async def _aiohttp_through(url: str, proxy: str) -> object:
+    async with aiohttp.ClientSession() as session, session.get(url, proxy=proxy) as response:
+        return response.status
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda url, proxy: requests.get(url, proxies={"https": proxy}, timeout=5),
+        lambda url, proxy: httpx.get(url, proxy=proxy),
+        lambda url, proxy: urllib3.ProxyManager(proxy, retries=False).request("GET", url),
+        lambda url, proxy: asyncio.run(_aiohttp_through(url, proxy)),
+    ],
+    ids=["requests", "httpx", "urllib3", "aiohttp"],
+)
+def test_a_proxy_that_will_not_go_there(call: Callable[[str, str], object]) -> None:
+    with Proxy(userinfo=f"scott:{SECRET}") as proxy:
+        closed = proxy.url.replace(SECRET, "lion")
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            call("https://localhost:1", closed)
+    told = checked(caught.value)
+    assert (told.whose, told.code, told.certain) == (Whose.NETWORK, "proxy", True)
+    assert "lion" not in str(told)
 
 
 @pytest.fixture

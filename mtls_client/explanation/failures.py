@@ -1,7 +1,7 @@
 """Exceptions of any library, those of mtls-client among them.
 
-They are judged from the surest evidence to the vaguest: our own errors, what OpenSSL said, what a
-response says, what the operating system said, and at last that something ended without a word.
+They are judged from the surest evidence to the vaguest: our own errors, what OpenSSL said, what the
+operating system or a response said, and at last that something ended without a word.
 What was merely being handled when an error was raised counts only if the error itself has no
 cause that is known: `except MTLSError: call(the_other_server)` is how people fall back.
 """
@@ -32,7 +32,7 @@ def failed(error: BaseException) -> Explanation:
     caused, all_of_it = list(inside(error, contexts=False)), list(inside(error))
     for found in (caused, all_of_it):
         host = _host(found)
-        for judge in (_our_own, _openssl, _response, _system, _quoted, _broke):
+        for judge in (_our_own, _openssl, _system, _response, _quoted, _broke):
             for one in found:
                 with contextlib.suppress(Exception):  # a stranger's attributes may do anything
                     if (explanation := judge(one, host, _trail(found, one))) is not None:
@@ -86,14 +86,13 @@ def _response(one: BaseException, _host: str | None, _seen: str) -> Explanation 
     return None
 
 
+_PROXY = {"ProxyError", "ClientHttpProxyError", "ClientProxyConnectionError"}
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL}
 
 
 def _system(one: BaseException, host: str | None, seen: str) -> Explanation | None:
     where = host or "the server"
-    if type(one).__name__ in ("ProxyError", "ClientProxyConnectionError") or (
-        isinstance(one, OSError) and _text(one).startswith("Tunnel connection failed")
-    ):
+    if type(one).__name__ in _PROXY or _text(one).startswith("Tunnel connection failed"):
         return _network(
             "the proxy could not be reached, or does not let us through",
             "look at HTTPS_PROXY, NO_PROXY and the proxy's name and password; 407 means that it "
