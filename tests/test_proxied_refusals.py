@@ -135,6 +135,24 @@ def test_a_refusal_of_the_proxy_itself_names_the_proxy(
     assert accepted == []
 
 
+@all_kinds
+def test_a_proxy_that_hangs_up_is_not_taken_for_the_server(
+    kind: str,
+    ca: CA,
+    server_identity: Identity,
+    identity: Identity,
+    trust: Trust,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the proxy does to its own connection says nothing of ours to the server."""
+    with mute_server(server_identity, ca, asks=True) as (proxy, accepted):
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        with pytest.raises(native_errors(kind)) as caught:
+            fetch(kind, identity, "https://api.example.com", trust=trust)
+    assert not isinstance(caught.value, mtls.MTLSError)
+    assert len(accepted) == 1, "nobody was asked again"
+
+
 def test_a_route_shows_no_password() -> None:
     headers = (("Proxy-Authorization", "Basic c2NvdHQ6dGlnZXI="),)
     route = Route(("localhost", 3128), headers)
