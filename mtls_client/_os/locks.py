@@ -1,4 +1,4 @@
-"""A lock between processes, which the kernel releases when its holder dies.
+"""Locks between processes, which the kernel releases when their holder dies.
 
 Rules of this file: a lock file stays where it is, since whoever removed it would let two holders
 in, by two files; a child that is forked while a lock is held does not keep it held.
@@ -17,9 +17,10 @@ from pathlib import Path
 
 from mtls_client._os.forking import renewed_after_fork
 
-__all__ = ["locked"]
+__all__ = ["held", "locked"]
 
-_PAUSE = 0.02
+_SHORTEST, _LONGEST = 0.0005, 0.02
+"""How long to wait between two attempts, in seconds."""
 
 
 class _Held:
@@ -54,16 +55,39 @@ def locked(what: str | Path, timeout: float) -> Iterator[None]:
     descriptor = _opened(what)
     _held.descriptors.add(descriptor)
     try:
-        deadline = time.monotonic() + timeout
-        while not _acquired(descriptor):
-            if time.monotonic() >= deadline:
-                raise TimeoutError(f"another process holds the lock for {timeout:g} seconds")
-            time.sleep(_PAUSE)
-        yield
+        with held(descriptor, timeout):
+            yield
     finally:
         if descriptor in _held.descriptors:  # not in a child that was forked meanwhile
             _held.descriptors.remove(descriptor)
-            os.close(descriptor)  # which releases it
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def held(descriptor: int, timeout: float) -> Iterator[None]:
+    """Hold the lock of an open file.
+
+    It belongs to the opening of the file: another one, also in this process, is excluded; a copy
+    of the descriptor, also in a forked child, is not.
+
+    Args:
+        descriptor: of the file.
+        timeout: how many seconds to wait for another holder.
+
+    Raises:
+        TimeoutError: the other holder has not finished.
+    """
+    deadline, pause = time.monotonic() + timeout, _SHORTEST
+    while not _acquired(descriptor):
+        if time.monotonic() >= deadline:
+            raise TimeoutError(f"another process holds the lock for {timeout:g} seconds")
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # closed meanwhile, in a child that was forked
+            _release(descriptor)
 
 
 def _opened(what: str | Path) -> int:
@@ -93,12 +117,19 @@ def _folder() -> Path:
 if sys.platform == "win32":
     import msvcrt
 
+    _FAR = 2**31 - 2  # a byte that nobody reads, since a locked one cannot be read
+
     def _acquired(descriptor: int) -> bool:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
         return True
+
+    def _release(descriptor: int) -> None:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
@@ -109,3 +140,6 @@ else:
         except BlockingIOError:
             return False
         return True
+
+    def _release(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
