@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from mtls_client.events import Event
 
-__all__ = ["Plain", "fields_of", "kind_of", "rfc3339"]
+__all__ = ["Plain", "cut", "fields_of", "kind_of", "rfc3339"]
 
 Plain: TypeAlias = "str | int | float | bool | list[Plain] | None"
 
@@ -32,10 +32,15 @@ def rfc3339(moment: datetime.datetime) -> str:
     return moment.astimezone(datetime.UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
+def cut(text: str) -> str:
+    """Return a text as it is, or the beginning of a long one."""
+    return text[:] if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
+
+
 def _plain(value: object) -> Plain:
     match value:
         case str():  # also the members of a StrEnum
-            return value[:] if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…"
+            return cut(value)
         case None | bool() | int() | float():
             return value
         case datetime.datetime():

@@ -308,9 +308,11 @@ class TestRotation:
         log(completed("three"))
         AuditLog(path)(completed("four"))
         verdict, rest = checked(path)
-        assert [one.message for one in verdict.problems] == [
-            f"the file was cut while in use: it had number 2, with hash {json.loads(lines[2])['hash']}"
-        ]
+        [problem] = verdict.problems
+        assert problem.message == (
+            "the file was cut while in use: it had number 2, with hash "
+            + json.loads(lines[2])["hash"]
+        )
         assert [line.get("host") for line in rest][-2:] == ["three", "four"]
 
 

@@ -61,7 +61,7 @@ def test_every_removed_or_cut_piece_is_found(key: bytes | None, where: int, coun
     data = b"".join(LOGS[key])
     where %= len(data) - len(LOGS[key][-1])  # whole lines at the end are what --head is for
     shorter = data[:where] + data[where + count :]
-    assert broken([one for one in shorter.splitlines(keepends=True)], key)
+    assert broken(shorter.splitlines(keepends=True), key)
 
 
 @given(keys, st.permutations(range(9)))
