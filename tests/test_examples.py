@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -111,3 +112,15 @@ def test_a_service_goes_on_while_its_certificate_is_replaced(
     assert subjects[0] == "client"
     assert subjects[-1] == "renewed"
     assert server.calls[-1].serial == new.serial
+
+
+def test_audited_calls_leave_a_log_that_is_intact(
+    server: Server, files: tuple[str, str], tmp_path: Path, identity: Identity
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    done = run("audited_calls.py", server.url, *files, str(log))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "DEBUG connected to localhost" in done.stdout
+    assert done.stdout.endswith(f"200\nnow check it: mtls audit verify {log}\n")
+    [_, line] = map(json.loads, log.read_text().splitlines())
+    assert (line["event"], line["serial"]) == ("HandshakeCompleted", identity.serial)

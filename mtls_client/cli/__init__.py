@@ -1,7 +1,7 @@
 """The `mtls` command.
 
-`mtls URL …` makes a call with curl's options; `mtls show`, `mtls pins`, `mtls identity` and
-`mtls demo` are words. The command for a word is imported when the word is said: `mtls show` needs
+`mtls URL …` makes a call with curl's options; `mtls show`, `mtls pins`, `mtls identity`,
+`mtls audit` and `mtls demo` are words. The command for a word is imported when the word is said: `mtls show` needs
 no HTTP client.
 """
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _WORDS = {
+    "audit": "audit",
     "csr": "csr",
     "demo": "demo",
     "identity": "identities",
