@@ -70,7 +70,8 @@ def _sentence(event: Event) -> str:
             resumed = ", resumed" if event.resumed else ""
             return f"connected to {_where(event)} by {event.version}{resumed} with {_ours(event)}"
         case events.HandshakeFailed():
-            return f"no connection to {event.host} with {_ours(event)}: {event.message}"
+            reason = _first_line(event.message)
+            return f"no connection to {event.host} with {_ours(event)}: {reason}"
         case events.IdentityRejected():
             sure = "" if event.certain else "probably "
             return f"{event.host} refused {_ours(event)}: {sure}{event.reason}"
@@ -84,18 +85,23 @@ def _sentence(event: Event) -> str:
             return f"identity reloaded: {event.serial} until {until}"
         case events.ReloadFailed():
             again = f"next try in {event.retry_in:g} s"
-            return f"identity kept, the source is bad: {event.message}; {again}"
+            return f"identity kept, the source is bad: {_first_line(event.message)}; {again}"
         case events.GenerationDrained():
             return f"identity not used any more: {event.serial}"
         case events.IdentityRenewed():
             return f"identity renewed: {event.serial} until {rfc3339(event.not_after)}"
         case events.RenewalFailed():
-            return f"identity not renewed: {event.message}; next try in {event.retry_in:g} s"
+            again = f"next try in {event.retry_in:g} s"
+            return f"identity not renewed: {_first_line(event.message)}; {again}"
         case events.IdentityExpiring() if event.remaining <= datetime.timedelta():
             return f"identity expired: {event.serial} at {rfc3339(event.not_after)}"
         case events.IdentityExpiring():
             return f"identity expires soon: {event.serial} at {rfc3339(event.not_after)}"
     return kind_of(event)
+
+
+def _first_line(message: str) -> str:
+    return message.partition("\n")[0]
 
 
 def _where(event: events.HandshakeCompleted) -> str:

@@ -65,7 +65,7 @@ def test_a_call_is_a_line_with_its_fields(
         ),
         (
             events.HandshakeFailed(
-                host="h", fingerprint=None, serial=None, code="c", message="the reason"
+                host="h", fingerprint=None, serial=None, code="c", message="the reason\n  and more"
             ),
             "WARNING",
             "no connection to h with no certificate: the reason",
