@@ -28,6 +28,7 @@ from requests.adapters import HTTPAdapter
 import mtls_client as mtls
 from benchmarks.measure import Ratio, paired
 from benchmarks.server import running
+from mtls_client.observers import AuditLog
 from mtls_client.testing import CA
 
 FOLDER = Path(tempfile.mkdtemp())
@@ -117,6 +118,11 @@ def new_connection(url: str) -> Iterator[Ratio]:
     contexts = {
         "ssl": mtls.MTLSContext(source, trust=mtls.Trust.from_file(CA_FILE)),
         "ssl, one pin": mtls.MTLSContext(source, trust=pinned),
+        "ssl, audit log": mtls.MTLSContext(
+            source,
+            trust=mtls.Trust.from_file(CA_FILE),
+            observers=[AuditLog(FOLDER / "audit.jsonl")],
+        ),
     }
 
     def shake(context: ssl.SSLContext) -> Callable[[], object]:
@@ -131,7 +137,7 @@ def new_connection(url: str) -> Iterator[Ratio]:
         return run
 
     for name, context in contexts.items():
-        budget = 1.05 if name == "ssl" else None  # the bare side checks no pin
+        budget = 1.05 if name == "ssl" else None  # the bare side checks no pin and logs nothing
         yield paired(f"new connection + GET, {name}", shake(context), shake(bare), budget=budget)
     close = {"Connection": "close"}
     for name, ours, theirs in (

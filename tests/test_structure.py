@@ -101,6 +101,8 @@ def test_the_layer_test_sees_an_upward_import(tmp_path: Path) -> None:
         ("httpx", "sessions"),
         ("keyring", "sources"),
         ("click", "cli"),
+        ("prometheus_client", "observers"),
+        ("opentelemetry", "observers"),
     ],
 )
 def test_third_party_clients_are_imported_in_one_folder(library: str, folder: str) -> None:

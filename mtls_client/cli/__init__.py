@@ -1,8 +1,8 @@
 """The `mtls` command.
 
 `mtls URL …` makes a call with curl's options; `mtls show`, `mtls pins`, `mtls identity`,
-`mtls audit` and `mtls demo` are words. The command for a word is imported when the word is said: `mtls show` needs
-no HTTP client.
+`mtls audit` and `mtls demo` are words. The command for a word is imported when the word is said:
+`mtls show` needs no HTTP client.
 """
 
 from __future__ import annotations

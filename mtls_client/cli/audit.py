@@ -17,7 +17,7 @@ from mtls_client.cli.failures import USAGE, Exit
 from mtls_client.cli.identity import secret_bytes
 from mtls_client.cli.terminal import complain, console, note
 from mtls_client.hosts import HostPattern, normalised
-from mtls_client.observers._chain import Checked, Head, check
+from mtls_client.observers._chain import Checked, check
 from mtls_client.observers._fields import rfc3339
 from mtls_client.observers._summary import Summary
 
@@ -61,7 +61,7 @@ def verify(files_: tuple[str, ...], key: str | None, head: str | None, as_json: 
             pass
         if not checked.hashed:
             raise _locked(name)
-        if before is not None and (checked.continues is None or checked.continues != before.head):
+        if before is not None and before.head not in checked.continues:
             checked.wrong(1, "does not continue the file before it")
         before, met = checked, met or checked.met
         intact = intact and not checked.problems
@@ -144,9 +144,6 @@ def _locked(name: str) -> Exit:
 
 
 def _described(name: str, checked: Checked) -> dict[str, Any]:
-    def head(one: Head | None) -> dict[str, Any] | None:
-        return one and one._asdict()
-
     return {
         "file": name,
         "intact": not checked.problems,
@@ -154,8 +151,8 @@ def _described(name: str, checked: Checked) -> dict[str, Any]:
         "lines": checked.lines,
         "first": checked.first,
         "last": checked.last,
-        "head": head(checked.head),
-        "continues": head(checked.continues),
+        "head": checked.head and checked.head._asdict(),
+        "continues": [one._asdict() for one in checked.continues],
         "problems": [{"line": one.line, "message": one.message} for one in checked.problems],
         "notes": [{"line": one.line, "message": one.message} for one in checked.notes],
     }

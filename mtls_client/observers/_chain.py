@@ -4,10 +4,10 @@ A line is one JSON object in ASCII. Its last member, `hash`, is the SHA-256 of t
 line before it (with a key, their HMAC-SHA-256), `prev` is the hash of the line before and `seq`
 counts lines from 0. So a line vouches for all lines above it.
 
-Four kinds of line are not events. `LogBegun` is the first of a file; `continues` says after which
-line of which hash, in the file that was moved away. `LineTorn` describes what a crash or a full
-disk has left above it. `EventsDropped` counts what could not be written.
-`LinesLost` says that the file has become shorter while it was in use.
+Five kinds of line are not events. `LogBegun` is the first of a file. `LogContinues` has the last
+line of the file that was moved away, as the process that writes it has seen that. `LineTorn`
+describes what a crash or a full disk has left above it. `EventsDropped` counts what could not be
+written. `LinesLost` says that the file has become shorter while it was in use.
 """
 
 from __future__ import annotations
@@ -52,16 +52,9 @@ def written(content: dict[str, Any], after: Head | None, key: bytes | None) -> t
     return body + _BEFORE_HASH + head.hash.encode() + b'"}\n', head
 
 
-def begun(continues: Head | None, key: bytes | None) -> dict[str, Any]:
-    """Return what a `LogBegun` says.
-
-    Args:
-        continues: the last line of the file that was moved away, or None.
-        key: the key of the log, or None.
-    """
-    algorithm = "sha256" if key is None else "hmac-sha256"
-    after = continues and continues._asdict()
-    return {"format": 1, "algorithm": algorithm, "continues": after}
+def begun(key: bytes | None) -> dict[str, Any]:
+    """Return what a `LogBegun` says."""
+    return {"format": 1, "algorithm": "sha256" if key is None else "hmac-sha256"}
 
 
 def read(line: bytes, key: bytes | None, *, hashed: bool = True) -> dict[str, Any] | None:
@@ -117,7 +110,7 @@ class Checked:
         first: the earliest time, as text.
         last: the latest.
         head: the last line that could be read.
-        continues: the head that the file says it follows.
+        continues: the heads of files moved away that this one says it follows.
         keyed: whether the file was written with a key.
         hashed: whether the hashes could be checked: with the key, or where there is none.
         met: whether the hash that was looked for is there.
@@ -129,7 +122,7 @@ class Checked:
     first: str | None = None
     last: str | None = None
     head: Head | None = None
-    continues: Head | None = None
+    continues: list[Head] = field(default_factory=list)
     keyed: bool = False
     hashed: bool = True
     met: bool = False
@@ -235,8 +228,8 @@ def _follow(number: int, members: dict[str, Any], checked: Checked) -> None:
 
 def _mention(number: int, members: dict[str, Any], checked: Checked) -> None:
     match members:
-        case {"event": "LogBegun", "continues": {"seq": int(seq), "hash": str(hash_)}}:
-            checked.continues = Head(seq, hash_)
+        case {"event": "LogContinues", "known": {"seq": int(seq), "hash": str(hash_)}}:
+            checked.continues.append(Head(seq, hash_))
         case {"event": "LinesLost", "known": {"seq": seq, "hash": hash_}}:
             message = f"the file was cut while in use: it had number {seq}, with hash {hash_}"
             checked.wrong(number, message)

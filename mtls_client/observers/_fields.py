@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import math
 from typing import TypeAlias
 
 from mtls_client.events import Event
@@ -41,6 +42,8 @@ def _plain(value: object) -> Plain:
     match value:
         case str():  # also the members of a StrEnum
             return cut(value)
+        case float() if not math.isfinite(value):
+            return str(value)  # JSON has no word for it
         case None | bool() | int() | float():
             return value
         case datetime.datetime():

@@ -84,6 +84,7 @@ class LogFile:
             # the text of an error may hold anything
             self._reason = getattr(error, "strerror", None) or type(error).__name__
             self._known = None
+            self.close()
             raise
 
     def close(self) -> None:
@@ -106,7 +107,8 @@ class LogFile:
                     self._write(descriptor, contents)
                     return
                 # moved away; nobody who sees that writes to it any more, so this head stays
-                self._continues = self._end(descriptor, os.fstat(descriptor).st_size)[0]
+                head = self._end(descriptor, os.fstat(descriptor).st_size)[0]
+                self._continues = head or self._continues
             self.close()
             self._known = None
         raise OSError(f"{self.path} is replaced again and again")
@@ -140,9 +142,11 @@ class LogFile:
             data = bytearray(b"" if ended else b"\n")  # nothing is glued to an incomplete line
         first: list[dict[str, Any]] = []
         if head is None:
-            first.append(_own("LogBegun", begun(self._continues, self._key)))
+            first.append(_own("LogBegun", begun(self._key)))
         if remains:
             first.append(_own("LineTorn", torn(remains)))
+        if self._continues is not None:
+            first.append(_own("LogContinues", {"known": self._continues._asdict()}))
         if known is not None and known.file == file and size < known.size:
             first.append(_own("LinesLost", {"known": known.head._asdict()}))
         if self.dropped:
@@ -164,10 +168,10 @@ class LogFile:
         except OSError:
             complete = sum(end <= done for end in ends)
             if complete >= len(first):
-                self.dropped = 0
+                self.dropped, self._continues = 0, None
             self._unwritten = len(contents) - max(complete - len(first), 0)
             raise
-        self.dropped = 0
+        self.dropped, self._continues = 0, None
         self._known = _Known(file, size + len(data), head)
 
     def _end(self, descriptor: int, size: int) -> tuple[Head | None, bytes, bool]:

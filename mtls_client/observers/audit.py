@@ -81,14 +81,8 @@ class AuditLog:
         """Append an event."""
         if self._pid != os.getpid():  # a fork that Python was not told of
             self.after_fork()
-        if len(self._waiting) >= _MOST_WAITING:
-            raise TimeoutError(f"{_MOST_WAITING} lines are waiting for {self._file.path}")
-        self._waiting.append(_content(event))
-        # collecting garbage while this thread writes may emit; the loop in _write sees to it
-        if self._writer == threading.get_ident():
-            return
         try:
-            self._write()
+            self._add(_content(event))
         except Exception as error:
             if self._on_failure is None:
                 raise
@@ -114,8 +108,15 @@ class AuditLog:
     def __repr__(self) -> str:
         return f"<AuditLog: {self._file.path}>"
 
-    def _write(self) -> None:
-        """Write what waits; another thread may have done so for this one."""
+    def _add(self, content: dict[str, Any]) -> None:
+        """Write a line, and what else waits; or see that another thread has done so."""
+        if len(self._waiting) >= _MOST_WAITING:
+            self._file.dropped += 1
+            raise TimeoutError(f"{_MOST_WAITING} lines are waiting for {self._file.path}")
+        self._waiting.append(content)
+        # collecting garbage while this thread writes may emit; the loop below sees to it
+        if self._writer == threading.get_ident():
+            return
         if not self._lock.acquire(timeout=PATIENCE):
             raise TimeoutError(f"another thread has been writing {self._file.path} for too long")
         try:

@@ -36,6 +36,10 @@ def kinds(path: Path) -> list[str]:
     return [line["event"] for line in intact(path)]
 
 
+def continued(path: Path) -> list[dict[str, object]]:
+    return [line["known"] for line in intact(path) if line["event"] == "LogContinues"]
+
+
 @contextlib.contextmanager
 def full_at(size: int) -> Iterator[None]:
     """Let no file grow beyond a size, as on a full disk."""
@@ -276,10 +280,26 @@ class TestRotation:
         other(completed("after"))  # has never seen the last line of the old file
         one(completed("after"))
         assert [line.get("host") for line in intact(old)] == [None, "before"]
-        begun, *rest = intact(path)
         last = intact(old)[-1]
-        assert begun["continues"] == {"seq": last["seq"], "hash": last["hash"]}
-        assert [line["host"] for line in rest] == ["after", "after"]
+        assert kinds(path) == [
+            "LogBegun",
+            "LogContinues",
+            "HandshakeCompleted",
+            "LogContinues",
+            "HandshakeCompleted",
+        ]
+        assert continued(path) == [{"seq": last["seq"], "hash": last["hash"]}] * 2
+
+    def test_who_has_slept_through_a_rotation_breaks_no_link(self, path: Path) -> None:
+        """It is the first to write to the third file, and has never seen the second."""
+        sleeper, busy = AuditLog(path), AuditLog(path)
+        for number in (2, 1):
+            busy(completed())
+            old = path.rename(path.with_suffix(f".{number}"))
+        sleeper(completed())
+        busy(completed())
+        last = intact(old)[-1]
+        assert {"seq": last["seq"], "hash": last["hash"]} in continued(path)
 
     def test_an_empty_file_put_in_its_place_is_begun(self, path: Path) -> None:
         """As `create` of logrotate does; its mode is not ours to judge."""
@@ -287,7 +307,7 @@ class TestRotation:
         path.rename(path.with_suffix(".1"))
         path.touch(0o640)
         log(completed())
-        assert kinds(path) == ["LogBegun", "HandshakeCompleted"]
+        assert kinds(path) == ["LogBegun", "LogContinues", "HandshakeCompleted"]
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
     def test_a_removed_file_is_missed(self, path: Path) -> None:
@@ -295,7 +315,7 @@ class TestRotation:
         log(completed())
         path.unlink()
         log(completed())
-        assert intact(path)[0]["continues"]["seq"] == 1
+        assert [known["seq"] for known in continued(path)] == [1]
 
     @pytest.mark.parametrize("left", [0, 1, 2])
     def test_a_file_cut_while_in_use_says_so_for_ever(self, left: int, path: Path) -> None:

@@ -19,7 +19,7 @@ KEY = b"0123456789abcdef"
 def log(count: int, key: bytes | None = None) -> list[bytes]:
     """Return the lines of a log with some events."""
     lines, head = [], None
-    contents = [{"event": "LogBegun", **begun(None, key)}]
+    contents = [{"event": "LogBegun", **begun(key)}]
     contents += [{"event": "HandshakeCompleted", "host": f"h{n}"} for n in range(count)]
     for content in contents:
         line, head = written({"at": "2026-11-25T12:00:00.000000Z", **content}, head, key)
