@@ -19,7 +19,7 @@ from mtls_client._os.forking import renewed_after_fork
 
 __all__ = ["held", "locked"]
 
-_SHORTEST, _LONGEST = 0.0005, 0.02
+_SHORTEST, _LONGEST = 0.0005, 0.005
 """How long to wait between two attempts, in seconds."""
 
 

@@ -55,14 +55,15 @@ class LogFile:
         durable: bring every line to the disk before going on.
 
     Attributes:
-        dropped: how many lines could not be written since the last that could.
+        written: how many of the lines that were last given are in the file.
+        dropped: how many lines were given up; the next one says so.
     """
 
     def __init__(self, path: Path, key: bytes | None, *, durable: bool) -> None:
         self.path = path
         self.dropped = 0
+        self.written = 0
         self._reason = ""
-        self._unwritten = 0
         self._key, self._durable = key, durable
         self._descriptor: int | None = None
         self._known: _Known | None = None
@@ -72,15 +73,14 @@ class LogFile:
         """Write lines, all of them or as many as the disk takes.
 
         Raises:
-            OSError: they cannot be written; those that were not are in `dropped`.
+            OSError: they cannot be written, or not all of them.
             TimeoutError: another process holds the lock.
             ConfigurationError: this is no audit log, or one with another key.
         """
-        self._unwritten = len(contents)
+        self.written = 0
         try:
             self._append(contents)
         except Exception as error:
-            self.dropped += self._unwritten
             # the text of an error may hold anything
             self._reason = getattr(error, "strerror", None) or type(error).__name__
             self._known = None
@@ -157,7 +157,7 @@ class LogFile:
             line, head = written(content, head, self._key)
             data += line
             ends.append(len(data))
-        if head is None or not data:
+        if head is None or not data:  # there is nothing to write
             return
         done = 0
         try:
@@ -169,8 +169,9 @@ class LogFile:
             complete = sum(end <= done for end in ends)
             if complete >= len(first):
                 self.dropped, self._continues = 0, None
-            self._unwritten = len(contents) - max(complete - len(first), 0)
+            self.written = max(complete - len(first), 0)
             raise
+        self.written = len(contents)
         self.dropped, self._continues = 0, None
         self._known = _Known(file, size + len(data), head)
 

@@ -42,8 +42,8 @@ class AuditLog:
         durable: have every line on the disk before going on (fsync(2)), so that a power failure
             cannot take it back either. It takes as long as the disk does, also on an event loop.
         on_failure: called with the error when lines could not be written; without it, the error
-            is logged. Requests go on in either case, and the next line that can be written says
-            how many are missing.
+            is logged. Requests go on in either case. The lines wait in memory for the next event,
+            up to 10,000 of them; of more, the log will say how many are missing.
 
     Raises:
         ConfigurationError: the file cannot be written, is no audit log or one with another key,
@@ -82,15 +82,24 @@ class AuditLog:
         if self._pid != os.getpid():  # a fork that Python was not told of
             self.after_fork()
         try:
-            self._add(_content(event))
+            self._waiting.append(_content(event))
+            # collecting garbage while this thread writes may emit; the loop in _write sees to it
+            if self._writer != threading.get_ident():
+                self._write()
         except Exception as error:
             if self._on_failure is None:
                 raise
             self._on_failure(error)
 
     def close(self) -> None:
-        """Close the file; a later event opens it again."""
-        with self._lock:
+        """Write what waits and close the file; a later event opens it again.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        try:
+            self._write()
+        finally:
             self._file.close()
 
     def after_fork(self) -> None:
@@ -108,25 +117,33 @@ class AuditLog:
     def __repr__(self) -> str:
         return f"<AuditLog: {self._file.path}>"
 
-    def _add(self, content: dict[str, Any]) -> None:
-        """Write a line, and what else waits; or see that another thread has done so."""
-        if len(self._waiting) >= _MOST_WAITING:
-            self._file.dropped += 1
-            raise TimeoutError(f"{_MOST_WAITING} lines are waiting for {self._file.path}")
-        self._waiting.append(content)
-        # collecting garbage while this thread writes may emit; the loop below sees to it
-        if self._writer == threading.get_ident():
-            return
+    def _write(self) -> None:
+        """Write what waits; another thread may have done so for this one."""
         if not self._lock.acquire(timeout=PATIENCE):
+            self._give_up_some()
             raise TimeoutError(f"another thread has been writing {self._file.path} for too long")
         try:
             self._writer = threading.get_ident()
             while self._waiting:
-                count = min(len(self._waiting), _BATCH)
-                self._file.append([self._waiting.popleft() for _ in range(count)])
+                self._write_some()
         finally:
             self._writer = None
             self._lock.release()
+
+    def _write_some(self) -> None:
+        count = min(len(self._waiting), _BATCH)
+        batch = [self._waiting.popleft() for _ in range(count)]
+        try:
+            self._file.append(batch)
+        except Exception:
+            self._waiting.extendleft(reversed(batch[self._file.written :]))
+            self._give_up_some()
+            raise
+
+    def _give_up_some(self) -> None:
+        while len(self._waiting) > _MOST_WAITING:
+            self._waiting.pop()
+            self._file.dropped += 1
 
 
 def _content(event: Event) -> dict[str, Any]:

@@ -386,24 +386,49 @@ class TestCrashes:
 
 class TestFullDisks:
     @pytest.mark.parametrize("room", [0, 1, 200, 700])
-    def test_what_could_not_be_written_is_counted(self, room: int, path: Path) -> None:
+    def test_what_cannot_be_written_waits(self, room: int, path: Path) -> None:
         told: list[Exception] = []
         log = AuditLog(path, on_failure=told.append)
         log(completed("before"))
         with full_at(path.stat().st_size + room):
-            for _ in range(5):
-                log(completed("lost"))
+            for number in range(5):
+                log(completed(f"late{number}"))
         log(completed("after"))
-        verdict, lines = checked(path)
-        assert verdict.problems == []
-        written = sum(line.get("host") == "lost" for line in lines)
-        [dropped] = [line for line in lines if line["event"] == "EventsDropped"]
-        assert dropped["count"] + written == 5
-        assert written == (1 if room == 700 else 0)
-        assert dropped["reason"] == "File too large"
-        assert len(told) == 5 - written
+        hosts = [line["host"] for line in intact(path) if "host" in line]
+        assert hosts == ["before", *(f"late{number}" for number in range(5)), "after"]
+        assert len(told) == (4 if room == 700 else 5)
         assert all(isinstance(one, OSError) for one in told)
-        assert lines[-1]["host"] == "after"
+
+    def test_what_waits_is_bounded_and_the_rest_is_counted(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from mtls_client.observers import audit
+
+        monkeypatch.setattr(audit, "_MOST_WAITING", 3)
+        log = AuditLog(path, on_failure=lambda error: None)
+        with full_at(path.stat().st_size):
+            for _ in range(5):
+                log(completed("late"))
+        log(completed("after"))
+        lines = intact(path)
+        [dropped] = [line for line in lines if line["event"] == "EventsDropped"]
+        assert (dropped["count"], dropped["reason"]) == (2, "File too large")
+        assert [line["host"] for line in lines if "host" in line] == ["late"] * 3 + ["after"]
+
+    def test_a_lock_that_somebody_holds_costs_no_line(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from mtls_client._os.locks import held
+        from mtls_client.observers import _logfile
+
+        monkeypatch.setattr(_logfile, "PATIENCE", 0.05)
+        told: list[Exception] = []
+        log = AuditLog(path, on_failure=told.append)
+        with path.open("rb") as file, held(file.fileno(), 1):
+            log(completed("late"))
+        assert [type(one) for one in told] == [TimeoutError]
+        log(completed("after"))
+        assert [line.get("host") for line in intact(path)] == [None, "late", "after"]
 
     def test_without_on_failure_it_is_logged_and_the_request_goes_on(
         self,
@@ -484,6 +509,16 @@ def test_an_event_from_the_garbage_collector_does_not_lock_the_thread_that_write
     monkeypatch.setattr(_logfile, "written", collecting)
     log(rejected())
     assert kinds(path) == ["LogBegun", "IdentityRejected", "PinMismatch"]
+
+
+def test_closing_writes_what_waits(path: Path) -> None:
+    log = AuditLog(path, on_failure=lambda error: None)
+    with full_at(path.stat().st_size):
+        log(completed())
+        with pytest.raises(OSError, match="too large"):
+            log.close()
+    log.close()
+    assert kinds(path) == ["LogBegun", "HandshakeCompleted"]
 
 
 def test_a_closed_log_is_opened_by_the_next_event(path: Path) -> None:

@@ -17,22 +17,24 @@ from tests.observers.samples import checked, intact
 ROOT = Path(__file__).parents[2]
 
 WRITER = """
-import os, sys, threading
+import os, sys, threading, traceback
 from mtls_client.observers import AuditLog
 from tests.observers.samples import completed
 path, name, threads, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-log = AuditLog(path)
+log = AuditLog(path, on_failure=print)
 def work(number):
     try:
         for one in range(count):
             log(completed(f"{name}-{number}-{one}"))
     except BaseException:
+        traceback.print_exc()
         os._exit(1)
 workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
 for worker in workers:
     worker.start()
 for worker in workers:
     worker.join()
+log.close()
 """
 
 
@@ -44,7 +46,6 @@ def writers(
         subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path), str(number), str(threads), str(count)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.DEVNULL,
         )
         for number in range(processes)
     ]
