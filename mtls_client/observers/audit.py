@@ -100,7 +100,8 @@ class AuditLog:
         try:
             self._write()
         finally:
-            self._file.close()
+            with self._lock:
+                self._file.close()
 
     def after_fork(self) -> None:
         """Start over in a child: what waits is written by the parent."""
