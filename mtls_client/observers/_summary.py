@@ -16,6 +16,7 @@ _CHANGES = {
     "ReloadFailed",
     "GenerationDrained",
     "IdentityRenewed",
+    "IdentitySaved",
     "RenewalFailed",
     "IdentityExpiring",
     "EventsDropped",

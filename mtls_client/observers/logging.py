@@ -22,6 +22,7 @@ _LEVELS: Mapping[type[Event], int] = {
     events.ReloadFailed: logging.WARNING,
     events.GenerationDrained: logging.INFO,
     events.IdentityRenewed: logging.INFO,
+    events.IdentitySaved: logging.INFO,
     events.RenewalFailed: logging.WARNING,
     events.IdentityExpiring: logging.WARNING,
 }
@@ -89,9 +90,13 @@ def _sentence(event: Event) -> str:
         case events.GenerationDrained():
             return f"identity not used any more: {event.serial}"
         case events.IdentityRenewed():
-            return f"identity renewed: {event.serial} until {rfc3339(event.not_after)}"
+            where = "" if event.saved else ", in memory only"
+            return f"identity renewed{where}: {event.serial} until {rfc3339(event.not_after)}"
+        case events.IdentitySaved():
+            return f"renewed identity saved: {event.serial}"
         case events.RenewalFailed():
-            again = f"next try in {event.retry_in:g} s"
+            never = event.retry_in is None
+            again = "nobody tries again" if never else f"next try in {event.retry_in:g} s"
             return f"identity not renewed: {_first_line(event.message)}; {again}"
         case events.IdentityExpiring() if event.remaining <= datetime.timedelta():
             return f"identity expired: {event.serial} at {rfc3339(event.not_after)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
 
@@ -46,6 +47,21 @@ def test_a_call_is_a_line_with_its_fields(
         (samples.reloaded(), "INFO", "identity reloaded: 2f until 2026-11-25T12:00:00"),
         (samples.renewed(), "INFO", "identity renewed: 2f until 2026-11-25"),
         (samples.renewal_failed(), "WARNING", "identity not renewed: the issuer says no; next try"),
+        (
+            dataclasses.replace(samples.renewal_failed(), retry_in=None),
+            "WARNING",
+            "identity not renewed: the issuer says no; nobody tries again",
+        ),
+        (
+            dataclasses.replace(samples.renewed(), saved=False),
+            "INFO",
+            "identity renewed, in memory only: 2f until",
+        ),
+        (
+            events.IdentitySaved(fingerprint="ab", serial="2f"),
+            "INFO",
+            "renewed identity saved: 2f",
+        ),
         (samples.expiring(HOUR), "WARNING", "identity expires soon: 1f at"),
         (samples.expiring(-HOUR), "WARNING", "identity expired: 1f at"),
         (
