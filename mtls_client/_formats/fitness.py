@@ -20,14 +20,22 @@ from mtls_client.errors import (
 if TYPE_CHECKING:
     from mtls_client.identity import Identity
 
-__all__ = ["for_client_auth", "require"]
+__all__ = ["for_client_auth", "is_ca", "missing_usage", "require", "weak_signature"]
 
 _CLIENT_AUTH = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
 
 def for_client_auth(certificate: x509.Certificate) -> bool:
     """Tell whether the usage extensions allow client authentication (RFC 5280 §4.2.1)."""
-    return _missing_usage(certificate) is None
+    return missing_usage(certificate) is None
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Tell whether a certificate is one of a CA (RFC 5280 §4.2.1.9)."""
+    return any(
+        isinstance(one.value, x509.BasicConstraints) and one.value.ca
+        for one in certificate.extensions
+    )
 
 
 def require(identity: Identity, now: datetime.datetime) -> None:
@@ -48,7 +56,7 @@ def require(identity: Identity, now: datetime.datetime) -> None:
             f"{identity.not_before:%Y-%m-%d %H:%M} UTC",
             hint=f"check this machine's clock: it says {now:%Y-%m-%d %H:%M} UTC",
         )
-    if missing := _missing_usage(identity.certificate):
+    if missing := missing_usage(identity.certificate):
         raise IdentityPurposeError(
             f"the certificate {subject} is not meant for client authentication: {missing}",
             hint="ask for one with extended key usage clientAuth and key usage "
@@ -59,15 +67,15 @@ def require(identity: Identity, now: datetime.datetime) -> None:
             f"the RSA key of {subject} has {identity.key_bits} bits",
             hint="ask for a certificate with an RSA key of 2048 bits or more, or P-256",
         )
-    if weak := _weak_signature(identity.certificate):
+    if weak := weak_signature(identity.certificate):
         raise WeakIdentityError(
             f"the certificate {subject} is signed with {weak}",
             hint="ask for a certificate with a SHA-256 signature",
         )
 
 
-def _missing_usage(certificate: x509.Certificate) -> str | None:
-    """Return what the extensions lack, or None; one that is not there restricts nothing."""
+def missing_usage(certificate: x509.Certificate) -> str | None:
+    """Return what the usage extensions lack, or None; one that is not there restricts nothing."""
     for extension in certificate.extensions:
         usage = extension.value
         if isinstance(usage, x509.ExtendedKeyUsage) and not _CLIENT_AUTH.intersection(usage):
@@ -77,7 +85,8 @@ def _missing_usage(certificate: x509.Certificate) -> str | None:
     return None
 
 
-def _weak_signature(certificate: x509.Certificate) -> str | None:
+def weak_signature(certificate: x509.Certificate) -> str | None:
+    """Return the hash of a certificate's signature if it is no longer safe, or None."""
     try:
         algorithm = parsing.signature_hash(certificate)
     except parsing.UNREADABLE:

@@ -15,7 +15,7 @@ from mtls_client._formats.contents import Certificate, Contents, Key
 from mtls_client.errors import IdentityError, IdentityNotFoundError, KeyMismatchError
 from mtls_client.pins import Pin
 
-__all__ = ["Pair", "examined", "mismatch", "pairs", "pin"]
+__all__ = ["Pair", "examined", "matching", "mismatch", "pairs", "pin"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -34,7 +34,7 @@ def pairs(contents: Contents) -> list[Pair]:
         KeyMismatchError: no key belongs to any certificate.
         IdentityFormatError: TLS has no use for such a key.
     """
-    found = _matching(contents)
+    found = matching(contents)
     if not found:
         for key in contents.keys:
             keys.kind(key.value)  # rather than that it does not belong to the certificate
@@ -43,7 +43,8 @@ def pairs(contents: Contents) -> list[Pair]:
 
 
 @parsing.total
-def _matching(contents: Contents) -> list[Pair]:
+def matching(contents: Contents) -> list[Pair]:
+    """Return each certificate whose private key is there too, once; none may be."""
     certificates: dict[x509.Certificate, Certificate] = {}
     for one in contents.certificates:
         certificates.setdefault(one.value, one)

@@ -33,6 +33,7 @@ __all__ = [
     "key_from_pem",
     "pkcs7_certificates",
     "pkcs12",
+    "readable",
     "serial",
     "signature_hash",
     "total",
@@ -104,6 +105,20 @@ def touched(value: x509.Certificate) -> x509.Certificate:
     _ = value.subject, value.issuer, value.serial_number
     _ = value.not_valid_before_utc, value.not_valid_after_utc
     return value
+
+
+def readable(value: x509.Certificate) -> bool:
+    """Tell whether all extensions of a certificate can be read."""
+    try:
+        _extensions(value)
+    except UNREADABLE:
+        return False
+    return True
+
+
+@total
+def _extensions(value: x509.Certificate) -> x509.Extensions:
+    return value.extensions
 
 
 @total

@@ -106,15 +106,20 @@ class Secret:
                 hint="pass password='…', password=Path('file') or a function that returns it",
                 code="password_needed",
             )
-        hint = "check the password; a damaged file looks the same"
+        wrong = PasswordError(
+            f"wrong password for {what}",
+            hint="check the password; a damaged file looks the same",
+            code="password_wrong",
+        )
         if password != password.strip():
             with contextlib.suppress(ValueError):
                 attempt(password.strip())
-                hint = (
-                    "the password is right but for a space or line break around it: strip it, "
-                    "or give its file as password=Path(…)"
+                wrong = PasswordError(
+                    f"wrong password for {what}: it is right but for a space or line break around",
+                    hint="strip it, or give its file as password=Path(…)",
+                    code="password_whitespace",
                 )
-        raise PasswordError(f"wrong password for {what}", hint=hint, code="password_wrong")
+        raise wrong
 
     def revealed(self) -> bytes | None:
         """Return the password, or None; a function is asked once."""

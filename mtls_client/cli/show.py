@@ -83,7 +83,7 @@ def described(contents: Contents) -> dict[str, Any]:
         matched = value.public_key() in keys
         certificates.append(
             {
-                "role": "identity" if matched else "CA" if _is_ca(value) else "certificate",
+                "role": "identity" if matched else "CA" if fitness.is_ca(value) else "certificate",
                 "label": one.label,
                 "subject": value.subject.rfc4514_string(),
                 "issuer": value.issuer.rfc4514_string(),
@@ -160,13 +160,6 @@ def _dates(one: dict[str, Any]) -> str:
         days, hours = (end - now).days, (end - now).seconds // 3600
         left = f"{days} days left" if days else f"{hours} hours left"
     return f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC, {left}"
-
-
-def _is_ca(certificate: x509.Certificate) -> bool:
-    return any(
-        isinstance(one.value, x509.BasicConstraints) and one.value.ca
-        for one in certificate.extensions
-    )
 
 
 def _key(certificate: x509.Certificate) -> str:

@@ -64,6 +64,11 @@ class FileSource:
         self._select = select
         self._strict_permissions = strict_permissions
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that are read: the certificate's, the key's, those of the chain."""
+        return tuple(path for path in (self._certificate, self._key, *self._chain) if path)
+
     def load(self) -> Identity:
         """Read the files.
 
