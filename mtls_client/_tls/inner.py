@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mtls_client.identity import Identity
     from mtls_client.trust import Trust
 
-__all__ = ["InnerContext", "build", "shared"]
+__all__ = ["InnerContext", "build", "shared", "verify_flags"]
 
 
 class InnerContext(ssl.SSLContext):
@@ -133,7 +133,7 @@ def build(
         context.maximum_version = trust.maximum_version
     if trust.verified:
         context.hostname_checks_common_name = False
-        context.verify_flags = _verify_flags(trust)
+        context.verify_flags = verify_flags(trust)
         anchor(context, trust)
     else:
         context.check_hostname = False
@@ -152,7 +152,8 @@ def build(
     return context
 
 
-def _verify_flags(trust: Trust) -> ssl.VerifyFlags:
+def verify_flags(trust: Trust) -> ssl.VerifyFlags:
+    """Return what OpenSSL checks under a trust, beside dates and names."""
     # the flags of Python 3.13, on every Python: an intermediate may be a root, and certificates
     # must obey RFC 5280
     flags = ssl.VerifyFlags.VERIFY_X509_TRUSTED_FIRST | ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN

@@ -23,7 +23,7 @@ from mtls_client.errors import IdentityRejectedError, RejectionReason
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["probe"]
+__all__ = ["hung_up", "probe"]
 
 _Result = TypeVar("_Result")
 
@@ -86,6 +86,19 @@ def probe(
         certain=False,
         scope=context.scope,
     )
+
+
+def hung_up(connection: ssl.SSLSocket, deadline: float) -> bool:
+    """Wait for the server's word after a handshake; tell whether it hung up without one.
+
+    Raises:
+        IdentityRejectedError: it said why.
+    """
+    connection.settimeout(max(min(deadline - time.monotonic(), _GRACE), 0.001))
+    try:
+        return not connection.read(1)
+    except TimeoutError:
+        return False
 
 
 def _broke_off(context: InnerContext, host: str, stream: socket.socket, deadline: float) -> bool:
