@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mtls_client.context import MTLSContext
     from mtls_client.credential import Credential
+    from mtls_client.doctor import diagnose
     from mtls_client.errors import (
         AmbiguousIdentityError,
         ConfigurationError,
@@ -87,6 +88,7 @@ _HOME = {
     "Source": "sources",
     "source_from": "sources",
     "Trust": "trust",
+    "diagnose": "doctor",
 }
 
 __all__ = [
@@ -132,6 +134,7 @@ __all__ = [
     "TrustError",
     "UntrustedServerError",
     "WeakIdentityError",
+    "diagnose",
     "explain",
     "source_from",
 ]

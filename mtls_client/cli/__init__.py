@@ -1,8 +1,7 @@
 """The `mtls` command.
 
-`mtls URL …` makes a call with curl's options; `mtls show`, `mtls pins`, `mtls identity`,
-`mtls audit` and `mtls demo` are words. The command for a word is imported when the word is said:
-`mtls show` needs no HTTP client.
+`mtls URL …` makes a call with curl's options; `mtls show`, `mtls doctor` and others are words. The
+command for a word is imported when the word is said: `mtls show` needs no HTTP client.
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ _WORDS = {
     "audit": "audit",
     "csr": "csr",
     "demo": "demo",
+    "doctor": "doctor",
     "identity": "identities",
+    "inventory": "inventory",
     "needs-renewal": "needs_renewal",
     "pins": "pins",
     "renew": "renew",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mtls_client.trust import Trust
 
 __all__ = [
+    "doubtful_source_of",
     "identity_of",
     "identity_options",
     "in_options",
@@ -108,8 +109,8 @@ def identity_of(
         Exit: the options do not go together.
         IdentityError: it cannot be loaded.
     """
-    found = _opened(cert, key, password, select, uri)
-    return found[1] if found else None
+    make = _maker(cert, key, password, select, uri)
+    return _opened(make, uri or key or cert or "", password)[1] if make else None
 
 
 def source_of(
@@ -125,10 +126,34 @@ def source_of(
         Exit: no identity was named, or the options do not go together.
         IdentityError: it cannot be loaded.
     """
-    found = _opened(cert, key, password, select, uri)
-    if found is None:
+    make = _maker(cert, key, password, select, uri)
+    if make is None:
         raise Exit(USAGE, "no identity was named", "give --cert FILE or --identity URI")
-    return found[0]
+    return _opened(make, uri or key or cert or "", password)[0]
+
+
+def doubtful_source_of(
+    cert: str | None,
+    key: str | None,
+    password: str | None,
+    select: str | None,
+    uri: str | None = None,
+) -> Source | None:
+    """Return the source of an identity that perhaps cannot be loaded, None if none was named.
+
+    Its password is asked for if there is somebody to ask.
+
+    Raises:
+        Exit: the options do not go together.
+        ConfigurationError: the URI is malformed.
+    """
+    make = _maker(cert, key, password, select, uri)
+    if make is None:
+        return None
+    try:
+        return _opened(make, uri or key or cert or "", password)[0]
+    except IdentityError:
+        return make(secret(password))
 
 
 def trust_of(
@@ -205,41 +230,38 @@ def secret_bytes(where: str) -> bytes:
     return value or b""
 
 
-def _opened(
-    cert: str | None,
-    key: str | None,
-    password: str | None,
-    select: str | None,
-    uri: str | None,
-) -> tuple[Source, Identity] | None:
-    if uri is not None and (cert or key):
-        raise Exit(USAGE, "--identity stands in the place of --cert and --key")
-    if uri is None and cert is None:
+def _maker(
+    cert: str | None, key: str | None, password: str | None, select: str | None, uri: str | None
+) -> Callable[[str | bytes | Path | None], Source] | None:
+    """Return what makes the source of a password, or None if no identity is asked for."""
+    if uri is not None:
+        if cert or key:
+            raise Exit(USAGE, "--identity stands in the place of --cert and --key")
+        from mtls_client.sources.uri import source_from
+
+        return lambda word: source_from(uri, password=word, select=select)
+    if cert is None:
         if key or password or select:
             raise Exit(USAGE, "--key, --pass and --select go with --cert")
         return None
-    if cert is not None:
-        _refuse_password_in(cert)
+    from mtls_client.sources.files import FileSource
 
-    def source(word: str | bytes | Path | None) -> Source:
-        if uri is not None:
-            from mtls_client.sources.uri import source_from
+    _refuse_password_in(cert)
+    return lambda word: FileSource(cert, key, password=word, select=select)
 
-            return source_from(uri, password=word, select=select)
-        from mtls_client.sources.files import FileSource
 
-        return FileSource(cert or "", key, password=word, select=select)
-
+def _opened(
+    make: Callable[[str | bytes | Path | None], Source], what: str, password: str | None
+) -> tuple[Source, Identity]:
+    source = make(secret(password))
     try:
-        found = source(secret(password))
-        return found, found.load()
+        return source, source.load()
     except PasswordError as error:
-        needed = error.code == "password_needed"
-        answer = asked_password(uri or key or cert or "") if needed else None
+        answer = asked_password(what) if error.code == "password_needed" else None
         if answer is None:
             raise in_options(error) from error
-        found = source(answer)
-        return found, found.load()
+        source = make(answer)
+        return source, source.load()
     except IdentityError as error:
         raise in_options(error) from error
 

@@ -17,7 +17,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["asked_password", "complain", "confirmed", "console", "note"]
+__all__ = ["asked_password", "attended", "complain", "confirmed", "console", "note"]
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -43,7 +43,7 @@ def note(message: str) -> None:
 
 def asked_password(what: str, *, new: bool = False) -> str | None:
     """Ask for a password without showing it, a new one twice; None if nobody is there."""
-    if not _attended():
+    if not attended():
         return None
     password: str = click.prompt(
         f"password for {what}", hide_input=True, confirmation_prompt=new, err=True
@@ -53,10 +53,11 @@ def asked_password(what: str, *, new: bool = False) -> str | None:
 
 def confirmed(question: str) -> bool | None:
     """Ask a question; None if nobody is there."""
-    return click.confirm(question, err=True) if _attended() else None
+    return click.confirm(question, err=True) if attended() else None
 
 
-def _attended() -> bool:
+def attended() -> bool:
+    """Tell whether there is a person to answer."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
