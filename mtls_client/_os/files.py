@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mtls_client.errors import IdentityError, IdentityFormatError, IdentityNotFoundError
 
-__all__ = ["LARGEST", "create", "open_to_others", "read", "replace"]
+__all__ = ["LARGEST", "create", "open_to_others", "read", "read_if_regular", "replace"]
 
 LARGEST = 16 * 2**20
 """The most bytes that a certificate or key file may have."""
@@ -62,6 +62,22 @@ def read(path: Path) -> bytes:
             code="identity_too_large",
         )
     return data
+
+
+def read_if_regular(path: Path, largest: int = LARGEST) -> bytes | None:
+    """Read a file that nobody has vouched for; None if it is no regular file, or too large.
+
+    A named pipe is not waited for.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)  # of what was opened, whatever the name means by now
+        if not stat.S_ISREG(status.st_mode) or status.st_size > largest:
+            return None
+        return file.read(largest)
 
 
 def replace(path: Path, data: bytes, *, keep_mode: bool = False) -> None:

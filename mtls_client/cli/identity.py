@@ -110,7 +110,7 @@ def identity_of(
         IdentityError: it cannot be loaded.
     """
     make = _maker(cert, key, password, select, uri)
-    return _opened(make, uri or key or cert or "", password)[1] if make else None
+    return _opened(make, uri or key or cert or "", secret(password))[1] if make else None
 
 
 def source_of(
@@ -129,7 +129,7 @@ def source_of(
     make = _maker(cert, key, password, select, uri)
     if make is None:
         raise Exit(USAGE, "no identity was named", "give --cert FILE or --identity URI")
-    return _opened(make, uri or key or cert or "", password)[0]
+    return _opened(make, uri or key or cert or "", secret(password))[0]
 
 
 def doubtful_source_of(
@@ -150,10 +150,11 @@ def doubtful_source_of(
     make = _maker(cert, key, password, select, uri)
     if make is None:
         return None
+    word = secret(password)
     try:
-        return _opened(make, uri or key or cert or "", password)[0]
+        return _opened(make, uri or key or cert or "", word)[0]
     except IdentityError:
-        return make(secret(password))
+        return make(word)
 
 
 def trust_of(
@@ -251,9 +252,9 @@ def _maker(
 
 
 def _opened(
-    make: Callable[[str | bytes | Path | None], Source], what: str, password: str | None
+    make: Callable[[str | bytes | Path | None], Source], what: str, word: bytes | Path | None
 ) -> tuple[Source, Identity]:
-    source = make(secret(password))
+    source = make(word)
     try:
         return source, source.load()
     except PasswordError as error:

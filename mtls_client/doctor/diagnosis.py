@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cryptography import x509
 
@@ -21,7 +21,7 @@ from mtls_client.errors import IdentityError
 from mtls_client.sources.base import Source
 from mtls_client.trust import Trust
 
-__all__ = ["diagnose"]
+__all__ = ["clock", "diagnose"]
 
 _LOADING_WITHIN = 30.0
 
@@ -63,11 +63,16 @@ def diagnose(
             findings += _called(ours, url, trust, roots, request, timeout, moment)
         except Unreached as end:
             findings.append(end.finding)
+    findings += list(clock(findings, moment))
+    return report(findings)
+
+
+def clock(findings: Iterable[Finding], now: datetime.datetime) -> Iterator[Finding]:
+    """Return that our clock is wrong, if certificates of both sides say so."""
     codes = {one.code for one in findings}
     if codes >= {"server_not_yet_valid", "identity_not_yet_valid"}:
-        evidence = f"it says {moment:%Y-%m-%d %H:%M} UTC, before both certificates were issued"
-        findings.append(found("clock_wrong", evidence, "set it, by NTP: timedatectl set-ntp true"))
-    return report(findings)
+        evidence = f"it says {now:%Y-%m-%d %H:%M} UTC, before both certificates were issued"
+        yield found("clock_wrong", evidence, "set it, by NTP: timedatectl set-ntp true")
 
 
 def _roots(ours: Ours, trust: Trust) -> list[x509.Certificate]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from mtls_client._formats import chain, fitness, keys, names, pairing, parsing, reading
 from mtls_client._formats.contents import Contents
 from mtls_client._formats.passwords import Password, Secret
+from mtls_client._os import files
 from mtls_client.errors import ConfigurationError, IdentityError, PasswordError
 
 __all__ = ["File", "FoundIdentity", "Inventory", "inventory"]
@@ -118,11 +118,11 @@ def inventory(folder: str | os.PathLike[str], *, password: Password = None) -> I
         objects += len(seen[-1].contents.certificates)
         if objects > _MOST_CERTIFICATES:
             break
-    files = tuple(File(one.path, tuple(_held(one)), one.locked, one.problem) for one in seen)
+    found = [File(one.path, tuple(_held(one)), one.locked, one.problem) for one in seen]
     return Inventory(
         tuple(_identities(root, seen)),
-        tuple(one for one in files if one.holds or one.locked or one.problem),
-        tuple(one.path for one in files if not (one.holds or one.locked or one.problem)),
+        tuple(one for one in found if one.holds or one.problem),
+        tuple(one.path for one in found if not (one.holds or one.problem)),
         complete=len(seen) == len(paths),
     )
 
@@ -142,10 +142,10 @@ class _Seen:
 
 def _paths(root: Path) -> Iterator[str]:
     count = 0
-    for folder, folders, files in os.walk(root):
+    for folder, folders, names_ in os.walk(root):
         # kubelet keeps versions in folders with two dots, and links to the files in them
         folders[:] = sorted(one for one in folders if not one.startswith(".."))
-        for name in sorted(files):
+        for name in sorted(names_):
             yield os.path.relpath(os.path.join(folder, name), root)
             count += 1
             if count > _MOST_FILES:
@@ -156,7 +156,7 @@ def _seen(root: Path, raw: str, secret: Secret) -> _Seen:
     # a name may hold what a terminal obeys, or be no text at all
     path = "".join(one if one.isprintable() else "\ufffd" for one in raw)
     try:
-        data = _bytes(root / raw)
+        data = files.read_if_regular(root / raw, _LARGEST)
     except OSError as error:
         return _Seen(path, problem=f"cannot be read ({error.strerror})")
     if data is None:
@@ -170,17 +170,6 @@ def _seen(root: Path, raw: str, secret: Secret) -> _Seen:
         related = error.code not in ("unknown_format", "empty")
         return _Seen(path, _open_part(data), problem=str(error.args[0]) if related else None)
     return _Seen(path, _sound(contents))
-
-
-def _bytes(path: Path) -> bytes | None:
-    """Return a file's bytes; None if it is no regular file, or too large to be of interest."""
-    # a named pipe must not be waited for, and the file must be the one that was looked at
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
-            return None
-        return file.read(_LARGEST)
 
 
 def _open_part(data: bytes) -> Contents:
@@ -226,14 +215,14 @@ def _identities(root: Path, seen: list[_Seen]) -> Iterator[FoundIdentity]:
             lone += [one for one in holders if not one.locked]
             continue
         whole = [one for one in holders if one in with_key]
-        files = whole[:1] or [holders[0], with_key[0]]
+        ours = whole[:1] or [holders[0], with_key[0]]
         further = [
             certificates[issuer][0]
             for issuer in chain.ordered(leaf, certificates)[0]
             if issuer.subject != issuer.issuer
-            and not any(issuer in one.certificates for one in files)
+            and not any(issuer in one.certificates for one in ours)
         ]
-        yield _entry(root, [*files, *further], leaf, also=whole[1:], pair=len(files) == 2)
+        yield _entry(root, [*ours, *further], leaf, also=whole[1:], pair=len(ours) == 2)
     for one in seen:
         if one.locked:
             yield from _locked(root, one, lone)
@@ -241,9 +230,9 @@ def _identities(root: Path, seen: list[_Seen]) -> Iterator[FoundIdentity]:
 
 def _locked(root: Path, locked: _Seen, lone: list[_Seen]) -> Iterator[FoundIdentity]:
     """Return what a locked key probably belongs to: what is with it, or is called like it."""
-    ours = [one for one in locked.certificates if not fitness.is_ca(one)]
-    if locked.bundle or ours:
-        yield _entry(root, [locked], ours[0] if ours else None, locked=True)
+    leaves = [one for one in locked.certificates if not fitness.is_ca(one)]
+    if locked.bundle or leaves:
+        yield _entry(root, [locked], leaves[0] if leaves else None, locked=True)
         return
     stem = Path(locked.path).with_suffix("")
     for one in dict.fromkeys(lone):
@@ -254,7 +243,7 @@ def _locked(root: Path, locked: _Seen, lone: list[_Seen]) -> Iterator[FoundIdent
 
 def _entry(
     root: Path,
-    files: list[_Seen],
+    given: list[_Seen],
     leaf: x509.Certificate | None,
     *,
     also: Iterable[_Seen] = (),
@@ -262,15 +251,15 @@ def _entry(
     locked: bool = False,
     certain: bool = True,
 ) -> FoundIdentity:
-    paths = [str(root / one.path) for one in dict.fromkeys(files)]
+    paths = [str(root / one.path) for one in dict.fromkeys(given)]
     certificate, key = paths[0], paths[1] if pair else None
     further = paths[2 if pair else 1 :]
-    several = leaf is not None and _several(files[0])
+    several = leaf is not None and _several(given[0])
     select = leaf.fingerprint(SHA256()).hex() if leaf is not None and several else None
     return FoundIdentity(
         names.text(leaf.subject) if leaf is not None else None,
         leaf.not_valid_after_utc.isoformat() if leaf is not None else None,
-        tuple(one.path for one in dict.fromkeys(files)),
+        tuple(one.path for one in dict.fromkeys(given)),
         tuple(one.path for one in also),
         locked,
         certain,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from mtls_client._formats import chain, fitness, parsing, reading
+from mtls_client._formats import chain, fitness, parsing, pem, reading
 from mtls_client._formats.contents import Contents
 from mtls_client._formats.passwords import Secret
 from mtls_client._os import files
@@ -21,7 +21,7 @@ from mtls_client.errors import IdentityError, MTLSError
 from mtls_client.identity import Identity, IdentityWarning
 from mtls_client.sources.base import Source
 
-__all__ = ["Ours", "glance", "loaded"]
+__all__ = ["Ours", "loaded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +66,27 @@ def loaded(source: Source | Credential | None, seconds: float) -> tuple[Ours, li
             evidence = f"{type(error).__name__} in load()"
             findings.append(found("source_failed", evidence, "see that source's own documentation"))
     findings += [_exposed(one) for one in caught if isinstance(one.message, IdentityWarning)]
-    given = {path: glance(path) for path in getattr(source, "paths", ())}
+    read = {path: _bytes(path) for path in getattr(source, "paths", ())}
+    given = {path: _glance(data) for path, data in read.items()}
     findings += _of_files(given, identity)
+    for path, data in read.items():
+        if misnamed := _misnamed(path, data):
+            hint = "read all the same: content counts"
+            findings.append(found("file_misnamed", f"{path}: {misnamed}", hint))
     if identity is not None:
         return Ours(True, identity, identity.certificate, identity.chain), findings
     return _without_key(given.values()), findings
 
 
-def glance(path: Path) -> Contents:
-    """Return what can be seen in a file without its password; nothing if it cannot be read."""
+def _bytes(path: Path) -> bytes:
     try:
-        if not path.is_file():  # a named pipe would be waited for
-            return Contents()
-        data = files.read(path)
-    except (IdentityError, OSError):
-        return Contents()
+        return files.read_if_regular(path) or b""
+    except (OSError, ValueError):
+        return b""
+
+
+def _glance(data: bytes) -> Contents:
+    """Return what can be seen in a file without its password."""
     try:
         return reading.read(data, Secret(None))
     except IdentityError:
@@ -120,8 +126,6 @@ def _of_files(given: dict[Path, Contents], identity: Identity | None) -> Iterato
             f"read all the same; for other programs name {paths[1]} as the certificate",
         )
     for path, contents in given.items():
-        if misnamed := _misnamed(path):
-            yield found("file_misnamed", f"{path}: {misnamed}", "read all the same: content counts")
         values = [one.value for one in contents.certificates]
         if len(values) > len(set(values)):
             yield found("chain_duplicate", str(path), "leave it there once")
@@ -141,16 +145,12 @@ def _wrong(given: dict[Path, Contents]) -> Iterator[Finding]:
             yield found("file_public_key", f"{path} holds a public key", hint)
 
 
-def _misnamed(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            binary = path.is_file() and file.read(1) == b"\x30"
-    except OSError:
-        return None
-    match path.suffix.lower(), binary:
-        case ".pem", True:
+def _misnamed(path: Path, data: bytes) -> str | None:
+    binary = data[:1] == b"\x30"
+    match path.suffix.lower():
+        case ".pem" if binary:
             return "binary (DER), although it is called .pem"
-        case (".der" | ".p12" | ".pfx") as suffix, False:
+        case (".der" | ".p12" | ".pfx") as suffix if pem.is_pem(data):
             return f"text (PEM), although it is called {suffix}"
     return None
 
