@@ -51,16 +51,22 @@ def diagnose(
         timeout: the longest that each step may take, in seconds.
         now: the time to judge by (aware); the clock's if None.
 
+    Raises:
+        ConfigurationError: that is no source.
+
     Example:
         >>> diagnose(FileSource("client.p12"), "https://api.example.com")  # doctest: +SKIP
     """
+    if source is not None and not isinstance(source, Credential):
+        Credential(source, deferred=True)  # refuses what is no source
     moment = now or datetime.datetime.now(datetime.UTC)
     ours, findings = loaded(source, _LOADING_WITHIN)
     roots = _roots(ours, trust)
     findings += examined(ours, roots, trust.crls, moment)
     if url is not None:
         try:
-            findings += _called(ours, url, trust, roots, request, timeout, moment)
+            for one in _called(ours, url, trust, roots, request, timeout, moment):
+                findings.append(one)  # those before the way ended stay
         except Unreached as end:
             findings.append(end.finding)
     findings += list(clock(findings, moment))

@@ -48,7 +48,7 @@ def ended(
         yield found("server_pins", "\n".join(_pins(done.chain)), "pin two keys, one not in use yet")
     if done.chain and trust.pins.applying_to(host) and not _is_pin_error(done):
         yield found("pins_matched", f"one of {len(trust.pins.applying_to(host))} pins")
-    refused = _refused(done)
+    refused = _refused(done, ours)
     yield from asked(done.heard.request, ours, roots, refused=refused)
     if refused:
         yield from _refusal(done, ours)
@@ -113,11 +113,13 @@ def asked(
     )
 
 
-def _refused(done: Presented) -> bool:
-    denied = done.answer is not None and (
-        done.answer.refusal is not None or done.answer.status in (401, 403)
-    )
-    return done.rejection is not None or denied
+def _refused(done: Presented, ours: Ours) -> bool:
+    """Tell whether the server, or what stands in front of it, did not take what it got."""
+    if done.answer is None:
+        return done.rejection is not None
+    # with a certificate, 401 asks for a token or password beside it
+    denials = (403,) if ours.identity is not None else (401, 403)
+    return done.answer.refusal is not None or done.answer.status in denials
 
 
 def _refusal(done: Presented, ours: Ours) -> Iterator[Finding]:

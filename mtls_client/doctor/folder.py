@@ -142,10 +142,10 @@ class _Seen:
 
 def _paths(root: Path) -> Iterator[str]:
     count = 0
-    for folder, folders, names_ in os.walk(root):
+    for folder, folders, listed in os.walk(root):
         # kubelet keeps versions in folders with two dots, and links to the files in them
         folders[:] = sorted(one for one in folders if not one.startswith(".."))
-        for name in sorted(names_):
+        for name in sorted(listed):
             yield os.path.relpath(os.path.join(folder, name), root)
             count += 1
             if count > _MOST_FILES:

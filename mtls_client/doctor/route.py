@@ -8,7 +8,7 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from mtls_client.doctor.bounds import bounded, watchdog
 from mtls_client.doctor.catalogue import found
@@ -18,6 +18,7 @@ from mtls_client.hosts import normalised
 __all__ = ["Route", "Unreached", "route_to"]
 
 _LONGEST_HEAD = 16384
+_IN_A_TARGET = "/?:@!$&'()*+,;=%"  # RFC 3986 §3.3 and §3.4, and what is quoted already
 
 
 class Unreached(Exception):
@@ -153,11 +154,11 @@ def route_to(url: str, seconds: float) -> Route:
     if parts.scheme == "http" and host:
         hint = f"call https://{_bracketed(host)}"
         raise Unreached(found("url_plain", f"http://{_bracketed(host)}", hint))
-    if parts.scheme != "https" or not host:
+    if parts.scheme != "https" or not host or host.startswith("."):
         # not the URL itself: it may hold a password
         raise Unreached(found("url_malformed", "no https URL", "write https://host:port/path"))
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Route(host, port, target, _proxy(host), seconds)
+    return Route(host, port, quote(target, safe=_IN_A_TARGET), _proxy(host), seconds)
 
 
 def _proxy(host: str) -> SplitResult | None:

@@ -149,3 +149,29 @@ def test_our_clock_is_named_where_all_certificates_are_of_the_future(ca: CA) -> 
     both = [found("server_not_yet_valid", "x"), found("identity_not_yet_valid", "y")]
     assert [one.code for one in clock(both, ca.certificate.not_valid_before_utc)] == ["clock_wrong"]
     assert list(clock(both[:1], ca.certificate.not_valid_before_utc)) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["", "https://", "https://a b", "ftp://x", "https://[", "//", "https://.x"]
+)
+def test_no_url_raises(url: str, stage: Stage) -> None:
+    stage.monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # nothing is looked up
+    assert not diagnose(None, url, trust=stage.trust, timeout=1).ok
+
+
+def test_a_path_may_hold_anything(stage: Stage) -> None:
+    server = stage.serve()
+    assert diagnose(stage.identity, f"{server.url}/ä b?q=%41 é#x", trust=stage.trust).ok
+    assert [call.path for call in server.calls] == ["/%C3%A4%20b?q=%41%20%C3%A9"]
+
+
+def test_what_is_no_source_is_an_error_of_the_caller() -> None:
+    with pytest.raises(mtls.ConfigurationError, match="not a source"):
+        diagnose("client.pem")  # type: ignore[arg-type]
+
+
+def test_a_token_beside_the_certificate_is_another_matter(stage: Stage) -> None:
+    server = stage.serve(handler=lambda call: Answer(status=401))
+    made = diagnose(stage.identity, server.url, trust=stage.trust)
+    assert made.ok
+    assert {"identity_accepted", "http_answer"} <= {one.code for one in made.findings}
