@@ -9,7 +9,7 @@ from cryptography import x509
 from mtls_client._formats import parsing
 from mtls_client._formats.der import Element, element, elements, sequence
 
-__all__ = ["addresses", "alternative", "from_der", "text"]
+__all__ = ["addresses", "alternative", "from_der", "printable", "text"]
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -20,8 +20,13 @@ def text(name: x509.Name) -> str:
     What a terminal or a log would obey (line breaks, escapes, changes of direction) is written as
     `\0A`, which RFC 4514 §2.4 allows for every character.
     """
+    return printable(name.rfc4514_string())
+
+
+def printable(words: str) -> str:
+    """Return what a stranger wrote, with what a terminal or a log would obey spelled out."""
     return _UNPRINTABLE.sub(
-        lambda match: "".join(f"\\{byte:02X}" for byte in match[0].encode()), name.rfc4514_string()
+        lambda match: "".join(f"\\{byte:02X}" for byte in match[0].encode()), words
     )
 
 

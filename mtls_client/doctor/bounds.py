@@ -46,9 +46,14 @@ def watchdog(connection: socket.socket, seconds: float) -> Iterator[None]:
 
     The timeout of a socket starts anew with every byte, and a byte now and then is enough to
     hold a reader for ever.
+
+    Raises:
+        TimeoutError: it was, and what came of that is not the other side's doing.
     """
+    bitten = threading.Event()
 
     def bite() -> None:
+        bitten.set()
         with contextlib.suppress(OSError):
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
@@ -57,5 +62,9 @@ def watchdog(connection: socket.socket, seconds: float) -> Iterator[None]:
     timer.start()
     try:
         yield
+    except Exception as error:
+        if bitten.is_set():
+            raise TimeoutError(f"not finished after {seconds:g} seconds") from error
+        raise
     finally:
         timer.cancel()

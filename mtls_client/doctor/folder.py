@@ -205,7 +205,8 @@ def _identities(root: Path, seen: list[_Seen]) -> Iterator[FoundIdentity]:
         for certificate in dict.fromkeys(one.certificates):
             certificates.setdefault(certificate, []).append(one)
         for key in one.contents.keys:
-            private.setdefault(_public(key.value), []).append(one)
+            if public := _public(key.value):
+                private.setdefault(public, []).append(one)
     lone = []
     for leaf, holders in certificates.items():
         with_key = private.get(_public(leaf), [])

@@ -14,7 +14,7 @@ from mtls_client.doctor.catalogue import found
 from mtls_client.doctor.loading import Ours
 from mtls_client.doctor.report import Finding
 
-__all__ = ["examined", "expires_soon", "leads_to_root"]
+__all__ = ["examined", "expires_soon", "issued", "leads_to_root"]
 
 _SOON = datetime.timedelta(days=30)
 
@@ -63,9 +63,16 @@ def expires_soon(certificate: x509.Certificate, now: datetime.datetime) -> bool:
 def leads_to_root(ours: Ours, roots: Iterable[x509.Certificate]) -> bool:
     """Tell whether the chain ends in a root, its own or one that is known here."""
     last = (ours.chain or (ours.leaf,))[-1]
-    return last is not None and (
-        last.subject == last.issuer or any(_issued(last, r) for r in roots)
-    )
+    return last is not None and (last.subject == last.issuer or any(issued(last, r) for r in roots))
+
+
+def issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
+    """Tell whether a certificate bears the name and the signature of another."""
+    try:
+        certificate.verify_directly_issued_by(by)
+    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def _date(moment: datetime.datetime) -> str:
@@ -167,14 +174,6 @@ def _issuers(
             "right if the server has that CA on its list; if it is an intermediate, add it: "
             "cat intermediate.pem >> client.pem",
         )
-
-
-def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(by)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
-        return False
-    return True
 
 
 def _revokes(pem: bytes, leaf: x509.Certificate) -> bool:

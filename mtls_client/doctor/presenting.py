@@ -6,11 +6,11 @@ import datetime
 import http.client
 import ssl
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
+from mtls_client._formats import names
 from mtls_client._tls.alerts import refused
 from mtls_client._tls.chain import verified_chain
 from mtls_client._tls.inner import build
@@ -92,8 +92,8 @@ def present(route: Route, identity: Identity | None, trust: Trust, *, request: b
         context = build(identity, trust, watch=done.heard)
         with (
             route.connect() as plain,
-            watchdog(plain, route.seconds),
             context.wrap_socket(plain, server_hostname=route.host) as connection,
+            watchdog(connection, route.seconds),
         ):
             done.version = connection.version() or ""
             done.cipher = (connection.cipher() or ("",))[0]
@@ -132,7 +132,7 @@ def _answer(connection: ssl.SSLSocket, route: Route) -> Answer:
     beginning = response.read(_BEGINNING) if response.status >= 400 else b""
     return Answer(
         response.status,
-        _printable(response.getheader("Server", "")),
+        names.printable(response.getheader("Server", ""))[:80],
         _moment(response.getheader("Date")),
         refusal_in(response.status, beginning),
     )
@@ -144,7 +144,3 @@ def _moment(date: str | None) -> datetime.datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
-
-
-def _printable(text: Iterable[str]) -> str:
-    return "".join(one for one in text if one.isprintable())[:80]

@@ -70,6 +70,10 @@ class Route:
         try:
             with watchdog(connection, self.seconds):
                 self._tunnel(connection, self.proxy)
+        except TimeoutError as error:
+            connection.close()
+            evidence = f"{self.proxy_where}: no answer within {self.seconds:g} seconds"
+            raise Unreached(found("proxy_unreachable", evidence, _HINT)) from error
         except BaseException:
             connection.close()
             raise
@@ -99,7 +103,9 @@ class Route:
         for _, _, _, _, address in addresses:
             try:
                 left = max(deadline - time.monotonic(), 0.01)
-                return socket.create_connection(address[:2], timeout=left)
+                connection = socket.create_connection(address[:2], timeout=left)
+                connection.settimeout(self.seconds)
+                return connection
             except OSError as error:
                 failures.append(f"{address[0]} port {port}: {error.strerror or 'no answer'}")
         hint = "is the server running, is the port right, does a firewall let it through?"
@@ -121,16 +127,16 @@ class Route:
                 head += piece
         except OSError as error:
             evidence = f"{self.proxy_where}: {error.strerror or 'no answer'}"
-            raise Unreached(found("proxy_unreachable", evidence, _PROXY_HINT)) from error
+            raise Unreached(found("proxy_unreachable", evidence, _HINT)) from error
         version, _, rest = head.partition(b" ")
         if not (version.startswith(b"HTTP/") and rest.startswith(b"2")):
             status = rest[:3].decode("ascii", "replace") if version.startswith(b"HTTP/") else ""
             said = f"HTTP {status}" if status.isdigit() else "no HTTP"
             evidence = f"{self.proxy_where} answered CONNECT {self.where} with {said}"
-            raise Unreached(found("proxy_refused", evidence, _PROXY_HINT))
+            raise Unreached(found("proxy_refused", evidence, _HINT))
 
 
-_PROXY_HINT = (
+_HINT = (
     "set NO_PROXY to the server's name to go without the proxy, or have the proxy's owner "
     "allow a tunnel to it"
 )
@@ -166,7 +172,13 @@ def _proxy(host: str) -> SplitResult | None:
     url = proxies.get("https") or proxies.get("all")
     if not url or urllib.request.proxy_bypass(host):
         return None
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError:
+        parts = urlsplit("")
+    if not parts.hostname:
+        # not what it says: there may be a password in it
+        raise Unreached(found("proxy_unreachable", "what the environment names is no URL", _HINT))
     if parts.scheme == "http":
         return parts
     evidence = f"{parts.scheme}://{parts.hostname}"

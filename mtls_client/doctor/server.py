@@ -20,9 +20,8 @@ from mtls_client._tls.alerts import spoken_alert
 from mtls_client._tls.anchors import anchor
 from mtls_client._tls.inner import verify_flags
 from mtls_client._tls.verdicts import verdict
-from mtls_client.doctor.bounds import watchdog
 from mtls_client.doctor.catalogue import CODES, found
-from mtls_client.doctor.ours import expires_soon
+from mtls_client.doctor.ours import expires_soon, issued
 from mtls_client.doctor.recorder import Recorder
 from mtls_client.doctor.report import Finding
 from mtls_client.doctor.route import Route
@@ -79,7 +78,6 @@ def judge(route: Route, trust: Trust) -> Judgement:
         try:
             with (
                 route.connect() as plain,
-                watchdog(plain, route.seconds),
                 context.wrap_socket(plain, server_hostname=route.host) as connection,
             ):
                 judgement.version = connection.version() or ""
@@ -191,9 +189,8 @@ def _fault(
     evidence, hint = str(fault.args[0]), fault.hint
     if fault.verify_code in _NO_ROOT - {18, 19} and sent:
         last = sent[-1]
-        left_out = next((one for one in known if one.subject == last.issuer), None)
         fetched = len(sent) == 1 and _says_where_its_issuer_is(last)
-        if left_out is not None or fetched:
+        if fetched or any(issued(last, one) for one in known):
             code = "server_chain_incomplete"
             hint = (
                 "the server's owner must configure the certificate with its intermediates "
@@ -212,7 +209,7 @@ def _facts(sent: list[x509.Certificate], number: int) -> str:
     if number in _DATES:
         return "\n".join(map(_line, sent))
     holds = [*names.alternative(sent[0], x509.DNSName), *names.addresses(sent[0])]
-    return f"it is for {', '.join(holds) or 'no name at all'}"
+    return f"it is for {names.printable(', '.join(holds)) or 'no name at all'}"
 
 
 def _says_where_its_issuer_is(certificate: x509.Certificate) -> bool:

@@ -251,6 +251,14 @@ def a_name_that_does_not_exist(stage: Stage) -> Report:
     return diagnose(stage.identity, "https://absent.invalid/", trust=stage.trust)
 
 
+@first("proxy_unreachable")
+def a_proxy_that_is_none(stage: Stage) -> Report:
+    stage.monkeypatch.setenv("HTTPS_PROXY", "http://me:w0rd@[")
+    report = diagnose(stage.identity, "https://api.example.com/", trust=stage.trust)
+    assert "w0rd" not in str(report)
+    return report
+
+
 @first("proxy_refused")
 def a_proxy_that_answers_itself(stage: Stage) -> Report:
     port = stage.talk(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
@@ -274,6 +282,14 @@ def an_expired_server(stage: Stage) -> Report:
 @first("server_untrusted")
 def a_server_of_another_ca(stage: Stage) -> Report:
     return called(stage, identity=stage.other_ca.issue("s", dns=["localhost"], server=True))
+
+
+@first("server_untrusted")
+def a_server_of_a_ca_of_the_same_name(stage: Stage) -> Report:
+    """Somebody has made the CA anew, and we have the old one."""
+    again = CA("Test CA")
+    assert again.certificate.subject == stage.ca.certificate.subject
+    return called(stage, identity=bare(again.issue("s", dns=["localhost"], server=True)))
 
 
 @first("server_self_signed")

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import threading
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import pytest
 
 import mtls_client as mtls
 from mtls_client import FileSource, Trust, diagnose
+from mtls_client._tls import keys
 from mtls_client.doctor import Finding, Report, Severity
 from mtls_client.doctor.catalogue import CODES, LOADING, found, report
 from mtls_client.doctor.diagnosis import clock
 from mtls_client.testing import CA, Answer
-from tests.doctor.conftest import Stage
+from tests.doctor.conftest import Stage, made_by_hand
 
 DOCS = Path(mtls.__file__).parents[1] / "docs" / "doctor.md"
 
@@ -79,6 +81,13 @@ def test_what_a_server_says_cannot_move_the_cursor(stage: Stage) -> None:
     assert "\u202e" not in text
 
 
+def test_nor_can_the_names_in_its_certificate(stage: Stage) -> None:
+    server = stage.serve(made_by_hand("s\x1b[2J", dns="a\x1b[2J"), client_certificate="none")
+    text = str(diagnose(None, server.url, trust=stage.trust))
+    assert "[server_hostname]" in text
+    assert "\x1b" not in text
+
+
 def test_our_certificate_is_not_shown_to_a_server_that_we_do_not_trust(stage: Stage) -> None:
     server = stage.serve(client_certificate="optional")
     trust = Trust.from_pem(stage.other_ca.pem)
@@ -129,7 +138,33 @@ def test_a_proxy_that_drips_is_given_up(stage: Stage) -> None:
         made = diagnose(None, "https://api.example.com", trust=stage.trust, timeout=0.5)
         done.set()
         thread.join(5)
-    assert made.findings[0].code == "proxy_refused"
+    assert made.findings[0].code == "proxy_unreachable"
+
+
+def test_an_answer_that_drips_is_given_up(stage: Stage, server_identity: mtls.Identity) -> None:
+    """As above, within TLS."""
+    done = threading.Event()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    keys.present(context, server_identity)
+
+    def drip(listener: socket.socket) -> None:
+        while not done.is_set():
+            with contextlib.suppress(OSError):
+                plain, _ = listener.accept()
+                with context.wrap_socket(plain, server_side=True) as connection:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                    while not done.wait(0.05):
+                        connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
+        thread = threading.Thread(target=drip, args=(listener,), daemon=True)
+        thread.start()
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        made = diagnose(None, url, trust=stage.trust, timeout=1.0)
+        done.set()
+    thread.join(10)
+    assert made.findings[0].code == "no_answer"
 
 
 def test_a_server_that_does_not_answer_the_request_is_given_up(stage: Stage) -> None:
