@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mtls_client.cli.failures import Exit
-from mtls_client.cli.identity import identity_options, doubtful_source_of, trust_of, trust_options
+from mtls_client.cli.identity import doubtful_source_of, identity_options, trust_of, trust_options
 from mtls_client.cli.terminal import console
 
 if TYPE_CHECKING:

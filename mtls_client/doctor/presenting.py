@@ -15,7 +15,6 @@ from mtls_client._tls.alerts import refused
 from mtls_client._tls.chain import verified_chain
 from mtls_client._tls.inner import build
 from mtls_client._tls.probe import hung_up
-from mtls_client.doctor._pages import refusal_in
 from mtls_client.doctor.bounds import watchdog
 from mtls_client.doctor.recorder import Recorder
 from mtls_client.doctor.route import Route
@@ -25,6 +24,7 @@ from mtls_client.errors import (
     PinMismatchError,
     RejectionReason,
 )
+from mtls_client.explanation.answers import disguise
 from mtls_client.identity import Identity
 from mtls_client.trust import Trust
 
@@ -134,8 +134,17 @@ def _answer(connection: ssl.SSLSocket, route: Route) -> Answer:
         response.status,
         names.printable(response.getheader("Server", ""))[:80],
         _moment(response.getheader("Date")),
-        refusal_in(response.status, beginning),
+        _disguised(response.status, beginning),
     )
+
+
+def _disguised(status: int, beginning: bytes) -> RejectionReason | None:
+    """Return why a page refuses our certificate, if it surely does."""
+    page = disguise(status, beginning)
+    if page is None or not page.certain:
+        return None
+    _, refused, reason = page.code.partition("rejected_")
+    return RejectionReason(reason) if refused else None
 
 
 def _moment(date: str | None) -> datetime.datetime | None:
