@@ -14,6 +14,7 @@ from mtls_client._tls.causes import buried
 from mtls_client.errors import MTLSError
 from mtls_client.events import Observer
 from mtls_client.sessions._again import Again, surely_unprocessed
+from mtls_client.sessions._connections import PooledTransport
 from mtls_client.sessions._errors import both
 from mtls_client.sessions._lanes import (
     Lanes,
@@ -57,7 +58,7 @@ class MTLSTransport(Transport, httpx.BaseTransport):
         ConfigurationError: a pattern is malformed, or an option would change the trust.
     """
 
-    _kind = httpx.HTTPTransport
+    _kind = PooledTransport
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request.
@@ -112,9 +113,7 @@ class MTLSTransport(Transport, httpx.BaseTransport):
         transport = self._transports.get(context)
         if transport is not None:
             # no request takes a connection of it any more, so what is idle stays idle
-            for connection in transport._pool.connections:
-                if finished or connection.is_idle():
-                    connection.close()
+            transport.drop(idle=not finished)
             if finished:
                 self._transports.pop(context, None)
 
