@@ -157,7 +157,7 @@ def progress(load: Load, count: int) -> None:
         time.sleep(0.001)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)  # each wait within has a bound of its own
 @pytest.mark.parametrize("client", CLIENTS)
 def test_rotations_under_load_while_the_old_certificate_is_refused(
     client: str,
@@ -188,7 +188,7 @@ def test_rotations_under_load_while_the_old_certificate_is_refused(
     assert sum(isinstance(event, GenerationDrained) for event in events) == ROTATIONS
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)  # each wait within has a bound of its own
 @pytest.mark.parametrize("client", ["requests", "asyncio"])
 def test_a_slow_and_dirty_writer_under_load(
     client: str,

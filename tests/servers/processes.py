@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_READY_WITHIN = 30.0
+# below the ports that systems give to outgoing connections: one of those could take the port
+# before the server does, and a client that waits for the server could connect to itself
+_PORTS = range(10_000, 32_000)
+_READY_WITHIN = 60.0
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of loopback that nobody listens on and no outgoing connection will get."""
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port of loopback is free")
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ def started(*options, password=b""):
     # not by a call to the service, for which the bus would start a second daemon
     asked = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
     name = new_method_call(asked, "NameHasOwner", "s", ("org.freedesktop.secrets",))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     with secretstorage.dbus_init() as connection:
         while not connection.send_and_get_reply(name).body[0]:
             assert time.monotonic() < deadline and daemon.poll() is None
@@ -48,12 +48,10 @@ def ended(daemon):
     daemon.wait(10)
 
 def code_of(act):
-    began = time.monotonic()
     try:
         act()
     except KeyringError as error:
-        assert time.monotonic() - began < 5
-        return error.code
+        return error.code  # of a prompt that waits for its user: keyring_timeout
     return "no error"
 
 from pathlib import Path
