@@ -190,6 +190,7 @@ class _Listener(ThreadingHTTPServer):
         thread.start()
 
     def shutdown_request(self, request: Any) -> None:
+        _linger(request)
         self._connections.discard(request)
         self.close_request(request)
 
@@ -273,6 +274,18 @@ class _Connection(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
         """Say nothing."""
+
+
+def _linger(connection: socket.socket) -> None:
+    """Stop writing and read on until the client is done, as servers do (RFC 9112 §9.6).
+
+    Closed with a request unread, a connection is reset, and an alert or answer on the way is lost.
+    """
+    # below TLS, which may have failed; the timeout is that of the connection
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_WR)
+        while socket.socket.recv(connection, 65536):
+            pass
 
 
 def _reflect(call: Call) -> Answer:

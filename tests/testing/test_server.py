@@ -230,3 +230,18 @@ def test_two_servers_know_nothing_of_each_other(
     ours, theirs = serve(), serve(client_ca=other_ca)
     assert told(connect(ours, identity))["subject"] == "client"
     assert refusal(connect(theirs, identity)) == "TLSV1_ALERT_UNKNOWN_CA"
+
+
+def test_who_is_refused_while_writing_is_told_why(
+    ca: CA, server: Server, untrusted_identity: Identity, tmp_path: Path
+) -> None:
+    """Under TLS 1.3 a client writes before it is refused; a reset would take the alert away."""
+    untrusted_identity.save_pem(tmp_path / "stranger.pem", password=None)
+    context = ssl.create_default_context(cadata=ca.pem.decode())
+    context.load_cert_chain(tmp_path / "stranger.pem")
+    with socket.create_connection(("localhost", server.port), timeout=30) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as connection:
+            assert connection.version() == "TLSv1.3"
+            connection.sendall(b"x" * 32_000_000)  # more than the buffers on the way hold
+            with pytest.raises(ssl.SSLError, match="unknown ca"):
+                connection.recv(1)
