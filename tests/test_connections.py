@@ -47,15 +47,17 @@ def test_an_answer_is_not_taken_for_a_server_hanging_up(
     first = threading.Thread(target=lambda: request("first"), name="first")
     second = threading.Thread(target=lambda: request("second"), name="second")
     answers: dict[str, object] = {}
+    busy: list[object] = []
 
     def after_it_was_given(connection: Any, request: httpcore.Request) -> httpcore.Response:
         if threading.current_thread() is first:
+            busy.append(connection._network_stream.get_extra_info("socket"))
             given.set()
             assert looked.wait(10)
         return begin(connection, request)
 
     def when_the_answer_has_come(sock: Any) -> bool:
-        if threading.current_thread() is second and not looked.is_set():
+        if threading.current_thread() is second and sock in busy and not looked.is_set():
             looked.set()
             sock.settimeout(10)
             while not readable(sock):

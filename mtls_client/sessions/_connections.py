@@ -5,8 +5,11 @@ a moment longer, other threads see it idle. One that looks for what has expired 
 answer that arrives for a server hanging up, and closes it (httpcore #1110). At best that request
 fails; at worst the number of the socket is another connection's by then, and both break.
 
-So a connection counts its requests. Who closes marks first and looks then, a request adds itself
+So a connection knows its requests. Who closes marks first and looks then, a request adds itself
 first and looks then: one of the two notices. There is no lock, see `mtls_client.leases`.
+
+Nor does the pool keep the threads apart that share an HTTP/2 connection: their frames may come in
+an order that ends it. Here only one request uses a connection at a time, by either protocol.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ class Connection(httpcore.ConnectionInterface):
 
     def __init__(self, connection: httpcore.ConnectionInterface) -> None:
         self._connection = connection
-        self._users: set[httpcore.Request] = set()
+        self._users: dict[httpcore.Request, None] = {}
         self._closing = False
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
@@ -40,9 +43,10 @@ class Connection(httpcore.ConnectionInterface):
         Raises:
             httpcore.ConnectionNotAvailable: the pool must choose another connection.
         """
-        self._users.add(request)
+        self._users[request] = None
         try:
-            if self._closing:
+            first = list(self._users)[0]  # noqa: RUF015 (in one step; an iterator sees changes)
+            if self._closing or first is not request:
                 raise httpcore.ConnectionNotAvailable
             response = self._connection.handle_request(request)
         except BaseException:
@@ -75,7 +79,7 @@ class Connection(httpcore.ConnectionInterface):
         self._connection.close()
 
     def _leave(self, request: httpcore.Request) -> None:
-        self._users.discard(request)
+        self._users.pop(request, None)
         if self._closing and not self._users:
             self._connection.close()
 
@@ -85,7 +89,7 @@ class Connection(httpcore.ConnectionInterface):
 
     def is_available(self) -> bool:
         """Tell whether it may take a request."""
-        return self._connection.is_available()
+        return not self._users and self._connection.is_available()
 
     def is_closed(self) -> bool:
         """Tell whether it is closed."""

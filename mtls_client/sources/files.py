@@ -75,12 +75,19 @@ class FileSource:
         Raises:
             IdentityError: see its subclasses and their `code`; the message names the file.
         """
-        try:
-            return self._load()
-        except KeyMismatchError:
-            # perhaps read between the writing of the one file and the other
-            time.sleep(_PAUSE)
-            return self._load()
+        secret = Secret(self._password)
+        for again in (True, False):
+            contents = self._read(self._certificate, secret)
+            if self._key is not None:
+                contents = joined(contents, self._read(self._key, secret))
+            further = [one for path in self._chain for one in self._read(path, secret).certificates]
+            try:
+                return assembled(contents, self._select, further)
+            except IdentityError as error:
+                if not (again and isinstance(error, KeyMismatchError)):
+                    raise at(error, self._certificate, self._key) from error.__cause__
+            time.sleep(_PAUSE)  # perhaps read between the writing of the one file and the other
+        raise AssertionError("the second time returns or raises")
 
     def digest(self) -> bytes:
         """Return a SHA-256 over the files, and over the password's if it is in one."""
@@ -115,17 +122,6 @@ class FileSource:
     @property
     def _files(self) -> Files:
         return Files(self._certificate, self._key, self._chain, self._password, self._select)
-
-    def _load(self) -> Identity:
-        secret = Secret(self._password)
-        contents = self._read(self._certificate, secret)
-        if self._key is not None:
-            contents = joined(contents, self._read(self._key, secret))
-        further = [one for path in self._chain for one in self._read(path, secret).certificates]
-        try:
-            return assembled(contents, self._select, further)
-        except IdentityError as error:
-            raise at(error, self._certificate, self._key) from error.__cause__
 
     def _read(self, path: Path, secret: Secret) -> Contents:
         contents = parsed(files.read(path), secret, path)

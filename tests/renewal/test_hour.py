@@ -173,6 +173,7 @@ def test_certificates_of_seconds_under_load_while_the_issuer_fails(
         bao.unseal()
         before = len(renewed())
         until(lambda: len(renewed()) > before, PATIENCE)
+        until(lambda: server.calls[-1].fingerprint == credential.identity.fingerprint, PATIENCE)
         done.set()
         for thread in threads:
             thread.join(30)

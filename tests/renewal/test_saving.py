@@ -114,7 +114,7 @@ def test_permissions_of_a_group_that_cannot_be_kept_are_given_to_no_other(
     source = one_pem(tmp_path, issuers[0].issue("client"))
     os.chmod(tmp_path / "client.pem", 0o640)
     os.chown(tmp_path / "client.pem", 65534, 0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
         os.chmod(folder, 0o777)
     with somebody():
         source.save(issuers[0].issue("client"))
@@ -271,7 +271,7 @@ def test_a_folder_that_may_not_be_written_is_known_before(
 ) -> None:
     source = one_pem(tmp_path, issuers[0].issue("client"))
     os.chmod(tmp_path / "client.pem", 0o644)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
         os.chmod(folder, 0o755)
     with somebody():
         assert "may not be written to" in refusal_at_check(source)

@@ -137,3 +137,31 @@ def test_threads_notice_nothing(
         if kind != "requests":
             until(lambda: len(session._transport._transports) <= 1)
     assert wrong == []
+
+
+@pytest.mark.parametrize(("server", "site"), SITES)
+def test_threads_over_http2_do_not_mix_their_frames(
+    server: str, site: str, pki: PKI, request: pytest.FixtureRequest
+) -> None:
+    """Frames out of order end a connection, and with it the requests of all who share it."""
+    url = request.getfixturevalue(server)[site]
+    wrong: list[object] = []
+
+    def work() -> None:
+        for _ in range(25):
+            try:
+                response = client.post(url, content=b"x" * 20_000)
+            except Exception as error:
+                wrong.append(error)
+                return
+            if response.http_version != "HTTP/2":
+                wrong.append(response.http_version)
+
+    good = pki.identities["good"]
+    with mtls.Client(good, trust=pki.trust, http2=True, timeout=60) as client:
+        threads = [threading.Thread(target=work) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert wrong == []
