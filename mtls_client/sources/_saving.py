@@ -143,7 +143,9 @@ class _Change:
     def of(cls, where: Files) -> _Change:
         secret = Secret(where.password)
         given = (where.certificate, where.key, *where.chain[:1])
-        found = [_read(path, secret) for path in dict.fromkeys(given) if path is not None]
+        # two names of one file are one: the second would be written over the first
+        paths = {os.path.realpath(path): path for path in given if path is not None}
+        found = [_read(path, secret) for path in paths.values()]
         everything = sum((file.contents for file in found), Contents())
         if len(pairs(everything)) > 1 or any(
             file.shape != _PEM and len(file.keys) > 1 for file in found
@@ -198,7 +200,9 @@ class _Change:
 
     def both(self, file: _File, new: Identity) -> bytes:
         """Return what a file beside the decisive one holds while that one is replaced."""
-        keys = [*file.keys, new.private_key] if file.keys else []
+        # an attempt that failed half-way may have put the new one there already
+        others = [key for key in file.keys if not _belongs(key, new)]
+        keys = [*others, new.private_key] if file.keys else []
         chain = [*new.chain, *file.certificates] if file.certificates else []
         return self._rendered(file, keys, chain, shape=_PEM)
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 import mtls_client as mtls
 from mtls_client._formats.writing import encoded_key
+from mtls_client._os import files
 from mtls_client.sources import Savable
 from mtls_client.testing import CA
 from tests.renewal.layouts import LAYOUTS, PASSWORD, Layout, one_pem, pair
@@ -130,6 +131,43 @@ def test_a_symbolic_link_stays_one(issuers: list[CA], tmp_path: Path) -> None:
     assert (tmp_path / "link.pem").is_symlink()
     assert source.load().fingerprint == new.fingerprint
     assert linked.lock == source.lock, "whoever renews it, by either name, takes the same lock"
+
+
+@pytest.mark.parametrize("other", ["link", "relative"])
+def test_one_file_by_two_names_is_written_once(
+    other: str, issuers: list[CA], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not first as the certificate's file, and then without it as the key's."""
+    one_pem(tmp_path, issuers[0].issue("client"))
+    (tmp_path / "client.key").symlink_to("client.pem")
+    monkeypatch.chdir(tmp_path)
+    key = {"link": tmp_path / "client.key", "relative": Path("client.pem")}[other]
+    source, new = mtls.FileSource(tmp_path / "client.pem", key), issuers[0].issue("client")
+    source.save(new)
+    assert source.load().fingerprint == new.fingerprint
+    assert source.load().certificate_pem() == new.certificate_pem()
+
+
+def test_attempts_that_fail_half_way_do_not_pile_up_keys(
+    issuers: list[CA], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, new = pair(tmp_path, issuers[0].issue("client")), issuers[0].issue("client")
+    replace = files.replace
+
+    def full(path: Path, data: bytes, **options: bool) -> None:
+        if path.suffix == ".crt":
+            raise OSError(28, "No space left on device", str(path))
+        replace(path, data, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace", full)
+        for _ in range(3):
+            with pytest.raises(mtls.IdentityError):
+                source.save(new)
+    key = tmp_path / "client.key"
+    assert key.read_bytes().count(b"BEGIN PRIVATE KEY") == 2, "the old one and the new one"
+    source.save(new)
+    assert key.read_bytes() == new.private_key_pem()
 
 
 def test_other_certificates_and_keys_in_the_file_stay(issuers: list[CA], tmp_path: Path) -> None:
