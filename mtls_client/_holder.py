@@ -35,7 +35,8 @@ class Holder:
         observers: told of every reload, failed reload and drained generation.
         expiry: warns of the end of the identity.
         present_unusable: hold an identity that servers will refuse, too.
-        replaced: returns another identity for one that has expired before there was any.
+        replaced: returns another identity for one that has expired before there was any, and
+            adds the events to be told when no lock is held any more.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Holder:
         observers: Iterable[Observer],
         expiry: Expiry,
         present_unusable: bool,
-        replaced: Callable[[Identity], Identity] | None,
+        replaced: Callable[[Identity, list[Event]], Identity] | None,
     ) -> None:
         self._source = source
         self._changes = Changes(source, poll_interval)
@@ -185,10 +186,19 @@ class Holder:
     def after_fork(self) -> None:
         """Start over in a child: nobody uses anything here yet."""
         self._lock = threading.Lock()
+        self._source.after_fork()
         self._users.after_fork()
         self._expiry.after_fork()
         if (old := self._generation) is not None:
             self._generation = Generation(old.identity, old.number, self._users.settled)
+
+    def _begin(self) -> None:
+        """Load the first identity where nobody else can be loading it."""
+        events: list[Event] = []
+        try:
+            self._take_over(events)
+        finally:
+            self._tell(None, events)
 
     def _attempt(self, events: list[Event]) -> Generation | None:
         try:
@@ -209,7 +219,7 @@ class Holder:
         self._changes.look()
         identity = self._source.load()
         if not self._present_unusable:
-            identity = self._usable(identity)
+            identity = self._usable(identity, events)
         old = self._generation
         if old is not None and _same(identity, old.identity):
             self._changes.loaded()
@@ -232,13 +242,13 @@ class Holder:
         )
         return old
 
-    def _usable(self, identity: Identity) -> Identity:
+    def _usable(self, identity: Identity, events: list[Event]) -> Identity:
         try:
             identity.require_usable()
         except IdentityExpiredError:
             if self._replaced is None or self._generation is not None:
                 raise
-            identity = self._replaced(identity)
+            identity = self._replaced(identity, events)
             identity.require_usable()
         return identity
 

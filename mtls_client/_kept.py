@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 from mtls_client._os.locks import locked
@@ -45,6 +46,16 @@ class Kept:
         self.unsaved: Identity | None = None
         self._replaced: set[str] = set()
         self.poll_interval: float = getattr(source, "poll_interval", 0.0)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Start over in a child."""
+        self._lock = threading.Lock()
+
+    @property
+    def watchable(self) -> bool:
+        """Whether a change of the source can be noticed."""
+        return isinstance(self.source, Watchable)
 
     def load(self) -> Identity:
         """Load the identity: what the source holds, unless that is what was replaced.
@@ -55,15 +66,15 @@ class Kept:
         unsaved = self.unsaved
         try:
             loaded = self.source.load()
-        except IdentityError:
+        except Exception:
             if unsaved is None:
                 raise
             return unsaved
-        if unsaved is not None and loaded.fingerprint in self._replaced:
+        if unsaved is None:
+            return loaded
+        if loaded.fingerprint in self._replaced:
             return unsaved
-        # a newer one, of whoever put it there
-        self.unsaved = None
-        self._replaced.clear()
+        self._forget(unsaved)  # there is a newer one, of whoever put it there
         return loaded
 
     def digest(self) -> bytes:
@@ -74,8 +85,9 @@ class Kept:
 
     def keep(self, new: Identity, current: Identity) -> None:
         """Load a renewed identity from now on, wherever the current one would be."""
-        self._replaced.add(current.fingerprint)
-        self.unsaved = new if new.roots else with_roots(new, current.roots)
+        with self._lock:
+            self._replaced.add(current.fingerprint)
+            self.unsaved = new if new.roots else with_roots(new, current.roots)
 
     def save(self) -> MTLSError | None:
         """Put what is kept into the source; return why that cannot be done.
@@ -105,8 +117,7 @@ class Kept:
             return False
         if loaded.fingerprint != new.fingerprint:
             return False
-        self.unsaved = None
-        self._replaced.clear()
+        self._forget(new)
         return True
 
     @property
@@ -145,15 +156,15 @@ class Kept:
         if not isinstance(self.source, Savable):
             yield  # what each process has in memory is its own
             return
-        lock = locked(self.source.lock, timeout)
         try:
+            lock = locked(self.source.lock, timeout)
             lock.__enter__()
         except TimeoutError as error:
             raise LockTimeoutError(
                 f"another process has been renewing {self.source!r} for {timeout:g} seconds",
                 hint="wait for it, or look what it is doing",
             ) from error
-        except (OSError, RuntimeError) as error:
+        except Exception as error:
             raise RenewalError(
                 f"there is no place for the lock of {self.source!r} ({type(error).__name__})",
                 hint="set XDG_RUNTIME_DIR or HOME to a folder that this user may write to",
@@ -166,6 +177,13 @@ class Kept:
 
     def __repr__(self) -> str:
         return repr(self.source)
+
+    def _forget(self, unsaved: Identity) -> None:
+        """Keep an identity no longer; another one may be kept since the caller has looked."""
+        with self._lock:
+            if self.unsaved is unsaved:
+                self.unsaved = None
+                self._replaced.clear()
 
     def _failed(self, what: str, hint: str) -> IdentityError:
         return IdentityError(f"{self.source!r}: {what}", hint=hint, code="save_failed")

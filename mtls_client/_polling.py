@@ -14,9 +14,9 @@ from weakref import ref
 
 from mtls_client._formats.passwords import away_from_the_loop
 from mtls_client.errors import ConfigurationError
-from mtls_client.sources.base import Source, Watchable
 
 if TYPE_CHECKING:
+    from mtls_client._kept import Kept
     from mtls_client.credential import Credential
 
 __all__ = ["Changes", "Threads", "reload_on"]
@@ -24,6 +24,7 @@ __all__ = ["Changes", "Threads", "reload_on"]
 _log = logging.getLogger("mtls_client")
 _LONGEST = 60.0
 _LONGEST_GOODBYE = 5.0
+_LEAST = 0.5
 
 
 class Changes:
@@ -43,15 +44,15 @@ class Changes:
         failures: loads that failed since the last good one.
     """
 
-    def __init__(self, source: Source, interval: float) -> None:
+    def __init__(self, source: Kept, interval: float) -> None:
         if not interval > 0:
             raise ConfigurationError(
                 f"poll_interval is {interval!r}",
                 hint="give a number of seconds above zero",
                 code="poll_interval",
             )
-        self._source = source if isinstance(source, Watchable) else None
-        self._interval = max(interval, getattr(source, "poll_interval", 0.0))
+        self._source = source if source.watchable else None
+        self._interval = max(interval, source.poll_interval)
         self._good: bytes | None = None
         self._tried: bytes | None = None
         self._retry = 0.0
@@ -67,7 +68,7 @@ class Changes:
         """Look, and tell whether to load: there is something new, or a failure to try again."""
         self.due = self._next()
         if self._source is None:
-            return False
+            return now  # only a load can tell
         digest = self._digest()
         if digest == self._good:
             self.failures = 0
@@ -123,18 +124,21 @@ class Threads:
         with self._lock:
             if step in self._running or self._stopped.is_set():
                 return
-            self._running[step] = thread = threading.Thread(
+            thread = threading.Thread(
                 target=_repeat,
                 args=(self._credential, step, self._stopped),
                 name=f"mtls-client {step.__name__.strip('_')}",
                 daemon=True,
             )
             thread.start()
+            self._running[step] = thread
 
     def stop(self) -> None:
         """End all threads for good, and wait for them a while."""
-        self._stopped.set()
-        for thread in self._running.values():
+        with self._lock:
+            self._stopped.set()
+            running = list(self._running.values())
+        for thread in running:
             if thread is not threading.current_thread():
                 thread.join(_LONGEST_GOODBYE)
 
@@ -158,10 +162,10 @@ def _repeat(reference: ref[Credential], step: Step, stopped: threading.Event) ->
         try:
             with away_from_the_loop():
                 wait = step(credential)
-        except Exception:
+        except BaseException:  # sys.exit() in a source or a hook ends no thread of ours
             # there is no identity yet, and the caller who needs one is told
             _log.debug("%r could not be loaded", credential)
-            wait = credential.pause()
+            wait = max(credential.pause(), _LEAST)
         del credential
 
 

@@ -13,8 +13,10 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mtls_client._issuing import issued, name_of
 from mtls_client.errors import (
     IdentityExpiredError,
     LockTimeoutError,
@@ -25,7 +27,6 @@ from mtls_client.errors import (
 from mtls_client.events import Event, IdentityRenewed, IdentitySaved, Observer, RenewalFailed, emit
 from mtls_client.identity import Identity, IdentityWarning
 from mtls_client.renewers.base import RenewalWindow, Renewer, Scheduling
-from mtls_client.renewers.function import Function
 
 if TYPE_CHECKING:
     from mtls_client._expiry import Expiry
@@ -47,12 +48,26 @@ _WINDOW = datetime.timedelta(hours=6)
 _HOPELESS = 1_000
 """As many failures in a row as make for the longest pause."""
 
+_DAY = 86_400.0
+"""Seconds for which an issuer is left alone, at most, whatever it asks for."""
+
 _SHORTEST = 0.01
 _LONG_AGO = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """A time in which nothing is done; it ends also when the clock is set back before it."""
+
+    begin: datetime.datetime = _LONG_AGO
+    end: datetime.datetime = _LONG_AGO
+
+    def over(self, now: datetime.datetime) -> bool:
+        return not self.begin <= now < self.end
 
 
 class Renewal:
@@ -88,9 +103,9 @@ class Renewal:
         self.automatic = False
         self._about = ""
         self._failures = 0
-        self._not_before = _LONG_AGO
+        self._pause = _Pause()
         self._window: RenewalWindow | None = None
-        self._ask_again = _LONG_AGO
+        self._asked = _Pause()
         self.after_fork()
         if (complaint := kept.complaint()) is not None:
             warnings.warn(f"{complaint.args[0]}; {complaint.hint}", IdentityWarning, stacklevel=4)
@@ -98,6 +113,7 @@ class Renewal:
     def after_fork(self) -> None:
         """Start over in a child."""
         self._lock = threading.Lock()
+        self._renewing: int | None = None
 
     def renew(
         self, credential: Credential, *, only_if_due: bool = False, wait: float | None = None
@@ -113,30 +129,35 @@ class Renewal:
             RenewalError: there is no new identity; the present one stays.
         """
         before = credential.identity
-        with self._telling() as events, self._exclusive(_WAIT if wait is None else wait):
-            credential.refresh(now=True)
-            current = credential.identity
-            self._noticed(current)
-            if self.due(current) > self._clock() if only_if_due else current is not before:
-                return
-            self._issue(current, events)
-            with contextlib.suppress(MTLSError):  # ReloadFailed tells of it
-                credential.reload()
+        with self._telling(credential) as events:
+            with self._exclusive(_WAIT if wait is None else wait):
+                credential.refresh(now=True)
+                current = credential.identity
+                self._noticed(current)
+                if self.due(current) > self._clock() if only_if_due else current is not before:
+                    return
+                self._issue(current, events)
+            self._take_over(credential)
 
-    def replaced(self, expired: Identity) -> Identity:
+    def replaced(self, expired: Identity, events: list[Event]) -> Identity:
         """Renew an identity that has expired before it could be used.
+
+        Args:
+            expired: the identity.
+            events: where to add what is to be told.
 
         Raises:
             IdentityExpiredError: there is no new one.
         """
         try:
-            with self._telling() as events, self._exclusive(_WAIT):
+            with self._exclusive(_WAIT):
                 found = self._kept.load()
                 if found.fingerprint == expired.fingerprint:
                     self._issue(found, events)
                     found = self._kept.load()
                 return found
         except RenewalError as error:
+            self._failed(expired, error, events)
             raise IdentityExpiredError(
                 f"{expired.subject} expired on {expired.not_after:%Y-%m-%d %H:%M} UTC, and could "
                 f"not be renewed: {error.args[0]}",
@@ -145,22 +166,22 @@ class Renewal:
 
     def step(self, credential: Credential) -> float:
         """Do what it is time for; return in how many seconds to look again, at most a minute."""
-        now = self._clock()
         self._noticed(credential.identity)
-        if now >= self._not_before:
+        now = self._clock()
+        if self._pause.over(now):
             try:
                 if self._kept.owed:
                     self._save_again(credential)
                 if now >= self.due(credential.identity):
                     self.renew(credential, only_if_due=True, wait=0.0)
             except LockTimeoutError:  # what another process does is taken over later
-                self._not_before = now + self._policy.pause(credential.identity, 0)
+                self._pause = _Pause(now, now + self._policy.pause(credential.identity, 0))
             except MTLSError:
                 pass  # RenewalFailed tells of it
         identity, now = credential.identity, self._clock()
         self._noticed(identity)
         wanted = now if self._kept.owed else self.due(identity)
-        looks = [now + _LONGEST, max(wanted, self._not_before)]
+        looks = [now + _LONGEST, max(wanted, self._pause.end)]
         if (warning := self._expiry.look(identity, now)) is not None:
             looks.append(warning)
         return max((min(looks) - now).total_seconds(), _SHORTEST)
@@ -168,39 +189,36 @@ class Renewal:
     def due(self, identity: Identity) -> datetime.datetime:
         """Return when an identity is due, in UTC, by its issuer if it says so, or the policy."""
         now = self._clock()
-        if isinstance(self._renewer, Scheduling) and now >= self._ask_again:
+        if isinstance(self._renewer, Scheduling) and self._asked.over(now):
             with contextlib.suppress(Exception):  # without a window, the policy decides
-                self._window = self._renewer.window(identity)
-            pause = (
-                datetime.timedelta(seconds=self._window.retry_after) if self._window else _WINDOW
-            )
-            self._ask_again = now + max(pause, self._policy.pause(identity, 0))
+                window = self._renewer.window(identity)
+                self._window = window if isinstance(window, RenewalWindow) else None
+            pause = _seconds(self._window.retry_after) if self._window else _WINDOW
+            self._asked = _Pause(now, now + max(pause, self._policy.pause(identity, 0)))
         return self._policy.due(identity, self._window)
 
     def _noticed(self, identity: Identity) -> None:
         """Forget what concerned another identity."""
         if identity.fingerprint != self._about:
             self._about, self._failures = identity.fingerprint, 0
-            self._window, self._ask_again = None, _LONG_AGO
+            self._window, self._asked = None, _Pause()
+            now = self._clock()
+            self._pause = _Pause(now, min(self._pause.end, now + self._policy.pause(identity, 0)))
 
     def _issue(self, current: Identity, events: list[Event]) -> None:
         started = time.monotonic()
-        try:
-            new = _issued(self._renewer, current)
-        except RenewalError as error:
-            self._failed(current, error, events)
-            raise
+        new = issued(self._renewer, current)
         self._kept.keep(new, current)
         failure = self._kept.save()
-        self._noticed(new)
-        self._not_before = self._clock() + self._policy.pause(new, 0)
+        now = self._clock()
+        self._pause = _Pause(now, now + self._policy.pause(new, 0))
         events.append(
             IdentityRenewed(
                 replaced=current.fingerprint,
                 fingerprint=new.fingerprint,
                 serial=new.serial,
                 not_after=new.not_after,
-                renewer=_name(self._renewer),
+                renewer=name_of(self._renewer),
                 seconds=time.monotonic() - started,
                 saved=self._kept.unsaved is None,
                 notes=new.notes,
@@ -209,8 +227,19 @@ class Renewal:
         if failure is not None:
             self._failed(new, failure, events)
 
+    def _take_over(self, credential: Credential) -> None:
+        try:
+            self._noticed(credential.reload())
+        except Exception as error:
+            text = error.args[0] if isinstance(error, MTLSError) else type(error).__name__
+            raise RenewalError(
+                f"a new identity was issued, and cannot be taken over: {text}",
+                hint="look what the issuer has changed; the present identity stays in use",
+                code="renewal_reload",
+            ) from error
+
     def _save_again(self, credential: Credential) -> None:
-        with self._telling() as events, self._exclusive(0.0):
+        with self._telling(credential) as events, self._exclusive(0.0):
             credential.refresh(now=True)  # another process may have put a newer one there
             kept = self._kept.unsaved
             if kept is None:
@@ -227,8 +256,9 @@ class Renewal:
         refused = isinstance(error, RenewalRefusedError)
         pause = self._policy.pause(present, _HOPELESS if refused else self._failures)
         if isinstance(error, RenewalError) and error.retry_after is not None:
-            pause = max(pause, datetime.timedelta(seconds=error.retry_after))
-        self._not_before = self._clock() + pause
+            pause = max(pause, _seconds(error.retry_after))
+        now = self._clock()
+        self._pause = _Pause(now, now + pause)
         events.append(
             RenewalFailed(
                 code=error.code,
@@ -249,65 +279,39 @@ class Renewal:
             LockTimeoutError: one of them is still at it.
         """
         lock = self._lock
+        if self._renewing == threading.get_ident():
+            raise LockTimeoutError(
+                f"this thread is renewing {self._kept!r} already",
+                hint="do not renew from what is called while it is renewed",
+            )
         if not lock.acquire(timeout=wait):
             raise LockTimeoutError(
                 f"another thread has been renewing {self._kept!r} for {wait:g} seconds",
                 hint="wait for it; look at what the renewer waits for",
             )
+        self._renewing = threading.get_ident()
         try:
             with self._kept.exclusive(wait):
                 yield
         finally:
+            self._renewing = None
             lock.release()
 
     @contextlib.contextmanager
-    def _telling(self) -> Iterator[list[Event]]:
-        """Collect events, and tell of them when no lock is held any more."""
+    def _telling(self, credential: Credential) -> Iterator[list[Event]]:
+        """Collect events and what fails, and tell of it when no lock is held any more."""
         events: list[Event] = []
         try:
             yield events
+        except LockTimeoutError:  # somebody else is at it, which is no failure
+            raise
+        except MTLSError as error:
+            self._failed(credential.identity, error, events)
+            raise
         finally:
             for event in events:
                 emit(self._observers, event)
 
 
-def _issued(renewer: Renewer, current: Identity) -> Identity:
-    """Return what a renewer returns, if it can stand in the place of the current identity.
-
-    Raises:
-        RenewalError: it cannot, or there is nothing.
-    """
-    try:
-        new = renewer.renew(current)
-        if isinstance(new, Identity):
-            new.require_usable()
-    except RenewalError:
-        raise
-    except MTLSError as error:
-        raise RenewalError(
-            f"{_name(renewer)}: {error.args[0]}", hint=error.hint, code=error.code
-        ) from error
-    except Exception as error:
-        # its text may hold anything
-        raise RenewalError(
-            f"{_name(renewer)} raised {type(error).__name__}",
-            hint="it is the cause of this error, with its traceback",
-            code="renewer_failed",
-        ) from error
-    if not isinstance(new, Identity):
-        raise RenewalRefusedError(
-            f"{_name(renewer)} returned no Identity but {type(new).__name__}",
-            hint="return Request.renewing(current).joined(answer), or Identity.from_pem(…)",
-            code="renewer_type",
-        )
-    if new.fingerprint == current.fingerprint:
-        raise RenewalError(
-            f"{_name(renewer)} returned the present identity again",
-            hint="look why it issues nothing: some tools do so only shortly before the end",
-            code="renewal_same",
-        )
-    return new
-
-
-def _name(renewer: Renewer) -> str:
-    return repr(renewer) if isinstance(renewer, Function) else type(renewer).__name__
+def _seconds(number: float) -> datetime.timedelta:
+    return datetime.timedelta(seconds=min(max(0.0, number), _DAY))  # which makes 0 of a NaN

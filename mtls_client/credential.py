@@ -103,7 +103,7 @@ class Credential(Holder):
         self._threads = Threads(self)
         renewed_after_fork(self)
         if not deferred:
-            self._take_over([])
+            self._begin()
         if watch:
             self._threads.start(_watch)
 

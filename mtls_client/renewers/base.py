@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
+from mtls_client.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from mtls_client.identity import Identity
 
@@ -61,12 +63,23 @@ class RenewalWindow:
     Attributes:
         start: not before, in UTC.
         end: not after, in UTC; a window that does not end after it starts is ignored.
-        retry_after: when to ask for the window again, in seconds.
+        retry_after: when to ask for the window again, in seconds; at most a day counts.
+
+    Raises:
+        ConfigurationError: a time without a time zone, or a negative number.
     """
 
     start: datetime.datetime
     end: datetime.datetime
     retry_after: float = 6 * 3600.0
+
+    def __post_init__(self) -> None:
+        if self.start.tzinfo is None or self.end.tzinfo is None or not self.retry_after >= 0:
+            raise ConfigurationError(
+                f"not a renewal window: {self.start} to {self.end}, again in {self.retry_after} s",
+                hint="give times with a time zone, datetime.UTC, and seconds from zero",
+                code="renewal_window",
+            )
 
 
 @runtime_checkable
