@@ -17,7 +17,15 @@ from pathlib import Path
 
 from mtls_client.errors import IdentityError, IdentityFormatError, IdentityNotFoundError
 
-__all__ = ["LARGEST", "create", "open_to_others", "read", "read_if_regular", "replace"]
+__all__ = [
+    "LARGEST",
+    "create",
+    "open_to_others",
+    "read",
+    "read_if_regular",
+    "read_with_status",
+    "replace",
+]
 
 LARGEST = 16 * 2**20
 """The most bytes that a certificate or key file may have."""
@@ -25,6 +33,9 @@ LARGEST = 16 * 2**20
 _USUAL = 64 * 2**10
 _ABANDONED = 3600.0
 """Seconds after which nobody is still writing a file."""
+
+_UNFINISHED = ".mtls-client"
+"""The end of the names of files that are being written: no one else's are swept away."""
 
 
 def read(path: Path) -> bytes:
@@ -35,8 +46,14 @@ def read(path: Path) -> bytes:
         IdentityFormatError: it is a folder, or larger than `LARGEST`.
         IdentityError: it may not be read.
     """
+    return read_with_status(path)[0]
+
+
+def read_with_status(path: Path) -> tuple[bytes, os.stat_result]:
+    """Read a file, and whose it is and who may do what with it; raises what `read` raises."""
     try:
         with path.open("rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
             # by pieces: a buffer for the largest file costs more than reading a usual one
             data = file.read(_USUAL)
             while (piece := file.read(_USUAL)) and len(data) <= LARGEST:
@@ -61,7 +78,7 @@ def read(path: Path) -> bytes:
             hint="check the path",
             code="identity_too_large",
         )
-    return data
+    return data, status
 
 
 def read_if_regular(path: Path, largest: int = LARGEST) -> bytes | None:
@@ -80,24 +97,25 @@ def read_if_regular(path: Path, largest: int = LARGEST) -> bytes | None:
         return file.read(largest)
 
 
-def replace(path: Path, data: bytes, *, keep_mode: bool = False) -> None:
+def replace(path: Path, data: bytes, *, like: os.stat_result | None = None) -> None:
     """Put new content in a file, all of it or nothing.
 
     Args:
         path: the file; only its owner may read it.
         data: the new content.
-        keep_mode: let a file that is there keep its owner, group and permissions instead.
+        like: what has the owner, group and permissions to give it instead. Not what is there
+            now: whoever may write to the folder may have put a file there that all may read.
 
     Raises:
         OSError: the folder or the disk does not allow it; the old content is still there.
     """
     path = path.resolve()  # a symbolic link stays one
     _sweep(path)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
+    descriptor, name = tempfile.mkstemp(_UNFINISHED, f".{path.name}.", path.parent)  # 0600
     try:
         with open(descriptor, "wb") as file:
-            if keep_mode and os.name == "posix":
-                _dress(descriptor, path)
+            if like is not None and os.name == "posix":
+                _dress(descriptor, like)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -136,24 +154,22 @@ def create(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
 def _sweep(path: Path) -> None:
     """Remove what was left by processes that died while they replaced a file: it holds keys."""
-    for name in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+    for name in path.parent.glob(f".{glob.escape(path.name)}.????????{_UNFINISHED}"):
         with contextlib.suppress(OSError):
             if time.time() - name.stat().st_mtime > _ABANDONED:
                 name.unlink()
 
 
-def _dress(descriptor: int, path: Path) -> None:
-    """Give a new file the owner, group and mode of the one that it will replace."""
-    with contextlib.suppress(FileNotFoundError):
-        old = path.stat()
-        mode = stat.S_IMODE(old.st_mode)
-        with contextlib.suppress(PermissionError):  # only root gives files away
-            os.fchown(descriptor, old.st_uid, -1)
-        try:
-            os.fchown(descriptor, -1, old.st_gid)
-        except PermissionError:
-            mode &= ~stat.S_IRWXG  # what that group may do is nothing to another group
-        os.fchmod(descriptor, mode)
+def _dress(descriptor: int, like: os.stat_result) -> None:
+    """Give a new file the owner, group and mode of another one."""
+    mode = stat.S_IMODE(like.st_mode)
+    with contextlib.suppress(PermissionError):  # only root gives files away
+        os.fchown(descriptor, like.st_uid, -1)
+    try:
+        os.fchown(descriptor, -1, like.st_gid)
+    except PermissionError:
+        mode &= ~stat.S_IRWXG  # what that group may do is nothing to another group
+    os.fchmod(descriptor, mode)
 
 
 def open_to_others(path: Path) -> bool:

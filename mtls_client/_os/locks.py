@@ -27,12 +27,14 @@ class _Held:
     """The descriptors of the locks that this process holds."""
 
     def __init__(self) -> None:
-        self.descriptors: set[int] = set()
+        self.descriptors: dict[int, int] = {}  # with the process that has opened each
 
     def after_fork(self) -> None:
         """Close the copies in a child: the kernel keeps a lock until its last copy is closed."""
-        while self.descriptors:
-            os.close(self.descriptors.pop())
+        for descriptor, process in list(self.descriptors.items()):
+            if process != os.getpid():  # a thread of the child may hold one already
+                del self.descriptors[descriptor]
+                os.close(descriptor)
 
 
 _held = _Held()
@@ -53,13 +55,13 @@ def locked(what: str | Path, timeout: float) -> Iterator[None]:
         OSError: there is no folder for the lock file.
     """
     descriptor = _opened(what)
-    _held.descriptors.add(descriptor)
+    _held.descriptors[descriptor] = process = os.getpid()
     try:
         with held(descriptor, timeout):
             yield
     finally:
-        if descriptor in _held.descriptors:  # not in a child that was forked meanwhile
-            _held.descriptors.remove(descriptor)
+        if process == os.getpid():  # not in a child that was forked meanwhile
+            del _held.descriptors[descriptor]
             os.close(descriptor)
 
 

@@ -49,6 +49,7 @@ class _File:
 
     path: Path
     data: bytes
+    status: os.stat_result
     shape: str
     contents: Contents
 
@@ -236,8 +237,8 @@ def not_savable(path: Path, reason: str, hint: str) -> IdentityError:
 def _read(path: Path, secret: Secret) -> _File:
     if path.exists() and not path.is_file():
         raise not_savable(path, "it is not a regular file", "put the identity into one")
-    data = files.read(path)
-    return _File(path, data, _shape(path, data), parsed(data, secret, path))
+    data, status = files.read_with_status(path)
+    return _File(path, data, status, _shape(path, data), parsed(data, secret, path))
 
 
 def _shape(path: Path, data: bytes) -> str:
@@ -287,7 +288,7 @@ def _writing() -> Iterator[None]:
 
 
 def _replace(file: _File, data: bytes) -> None:
-    files.replace(file.path, data, keep_mode=True)
+    files.replace(file.path, data, like=file.status)
 
 
 def _belongs(key: PrivateKeyTypes, *identities: Identity) -> bool:

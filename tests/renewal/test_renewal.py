@@ -271,7 +271,7 @@ def test_an_identity_that_cannot_be_saved_is_used_and_saved_later(
     replace, full = files.replace, threading.Event()
     full.set()
 
-    def writing(path: Path, data: bytes, **options: bool) -> None:
+    def writing(path: Path, data: bytes, **options: Any) -> None:
         if full.is_set():
             raise OSError(28, "No space left on device", str(path))
         replace(path, data, **options)
@@ -312,7 +312,7 @@ def test_a_newer_identity_in_the_source_takes_the_place_of_an_unsaved_one(
     assert credential.reload().fingerprint == newest.fingerprint != unsaved.fingerprint
 
 
-def _full(path: Path, _data: bytes, **_options: bool) -> None:
+def _full(path: Path, _data: bytes, **_options: object) -> None:
     raise OSError(28, "No space left on device", str(path))
 
 
@@ -523,6 +523,18 @@ def test_a_lock_is_not_kept_by_a_child_that_was_forked_meanwhile(tmp_path: Path)
         os.waitpid(child, 0)
         for end in go:
             os.close(end)
+
+
+def test_a_lock_that_a_child_has_taken_already_is_its_own(tmp_path: Path) -> None:
+    """Whatever is started over first in a child: its threads may be before its locks."""
+    from mtls_client._os.locks import _held, locked
+
+    with locked(tmp_path / ".lock", 1):
+        _held.after_fork()
+        with pytest.raises(TimeoutError), locked(tmp_path / ".lock", 0):
+            pass
+    with locked(tmp_path / ".lock", 0):
+        pass
 
 
 def test_another_holder_of_the_lock_is_waited_for_and_then_named(

@@ -7,6 +7,7 @@ import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -154,7 +155,7 @@ def test_attempts_that_fail_half_way_do_not_pile_up_keys(
     source, new = pair(tmp_path, issuers[0].issue("client")), issuers[0].issue("client")
     replace = files.replace
 
-    def full(path: Path, data: bytes, **options: bool) -> None:
+    def full(path: Path, data: bytes, **options: Any) -> None:
         if path.suffix == ".crt":
             raise OSError(28, "No space left on device", str(path))
         replace(path, data, **options)
@@ -341,13 +342,34 @@ def test_what_a_dead_process_has_left_is_removed_after_an_hour(
     issuers: list[CA], tmp_path: Path
 ) -> None:
     source = one_pem(tmp_path, issuers[0].issue("client"))
-    old, recent = tmp_path / ".client.pem.abcd1234", tmp_path / ".client.pem.wxyz6789"
-    for path in (old, recent):
+    old = tmp_path / ".client.pem.abcd1234.mtls-client"
+    recent = tmp_path / ".client.pem.wxyz6789.mtls-client"
+    backup = tmp_path / ".client.pem.20250131"
+    for path in (old, recent, backup):
         path.write_bytes(b"half a key")
-    os.utime(old, (1, 1))
+    for path in (old, backup):
+        os.utime(path, (1, 1))
     source.save(issuers[0].issue("client"))
     assert not old.exists()
     assert recent.exists(), "somebody may be writing it"
+    assert backup.exists(), "it is somebody's own"
+
+
+def test_a_file_that_is_exchanged_meanwhile_opens_the_new_key_to_nobody(
+    issuers: list[CA], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write to the folder cannot so come to read what may be read by its owner."""
+    source, replace = pair(tmp_path, issuers[0].issue("client")), files.replace
+
+    def exchanged(path: Path, data: bytes, **options: Any) -> None:
+        path.unlink()
+        path.touch()
+        path.chmod(0o666)
+        replace(path, data, **options)
+
+    monkeypatch.setattr(files, "replace", exchanged)
+    source.save(issuers[0].issue("client"))
+    assert (tmp_path / "client.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_password_is_in_no_error(issuers: list[CA], tmp_path: Path) -> None:
