@@ -6,6 +6,7 @@ folder has been seen to hold still while it was read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -118,7 +119,9 @@ class DirectorySource:
 
     @property
     def lock(self) -> Path:
-        """The lock file in the folder, see `Savable`."""
+        """The lock file beside the certificate, that of a `FileSource` of it; see `Savable`."""
+        with contextlib.suppress(IdentityError):
+            return self._files().lock
         return Path(os.path.realpath(self._path), ".mtls-client.lock")
 
     def check_savable(self) -> None:

@@ -171,6 +171,12 @@ def test_attempts_that_fail_half_way_do_not_pile_up_keys(
     assert key.read_bytes() == new.private_key_pem()
 
 
+def test_a_folder_and_the_files_in_it_have_the_same_lock(issuers: list[CA], tmp_path: Path) -> None:
+    folder = LAYOUTS["kubernetes_names"](tmp_path, issuers[0].issue("client"))
+    named = mtls.FileSource(tmp_path / "tls.crt", tmp_path / "tls.key")
+    assert folder.lock == named.lock
+
+
 def test_other_certificates_and_keys_in_the_file_stay(issuers: list[CA], tmp_path: Path) -> None:
     other_ca, other_key = CA("Other"), ec.generate_private_key(ec.SECP256R1())
     source = one_pem(tmp_path, issuers[0].issue("client"))
