@@ -114,6 +114,7 @@ class Renewal:
         """Start over in a child."""
         self._lock = threading.Lock()
         self._renewing: int | None = None
+        self._blocked: datetime.datetime | None = None
 
     def renew(
         self, credential: Credential, *, only_if_due: bool = False, wait: float | None = None
@@ -174,8 +175,8 @@ class Renewal:
                     self._save_again(credential)
                 if now >= self.due(credential.identity):
                     self.renew(credential, only_if_due=True, wait=0.0)
-            except LockTimeoutError:  # what another process does is taken over later
-                self._pause = _Pause(now, now + self._policy.pause(credential.identity, 0))
+            except LockTimeoutError as error:
+                self._held_up(credential, error, now)
             except MTLSError:
                 pass  # RenewalFailed tells of it
         identity, now = credential.identity, self._clock()
@@ -196,6 +197,18 @@ class Renewal:
             pause = _seconds(self._window.retry_after) if self._window else _WINDOW
             self._asked = _Pause(now, now + max(pause, self._policy.pause(identity, 0)))
         return self._policy.due(identity, self._window)
+
+    def _held_up(
+        self, credential: Credential, error: LockTimeoutError, now: datetime.datetime
+    ) -> None:
+        """Wait for what another process does, which is taken over later; tell if it hangs."""
+        self._blocked = self._blocked or now
+        self._pause = _Pause(now, now + self._policy.pause(credential.identity, 0))
+        if (now - self._blocked).total_seconds() < _WAIT:
+            return
+        self._blocked = None
+        with self._telling(credential) as events:
+            self._failed(credential.identity, error, events)
 
     def _noticed(self, identity: Identity) -> None:
         """Forget what concerned another identity."""
@@ -292,6 +305,7 @@ class Renewal:
         self._renewing = threading.get_ident()
         try:
             with self._kept.exclusive(wait):
+                self._blocked = None
                 yield
         finally:
             self._renewing = None

@@ -552,3 +552,18 @@ def test_another_holder_of_the_lock_is_waited_for_and_then_named(
     assert issuer.renewed == []
     credential.renew()
     assert len(issuer.renewed) == 1
+
+
+def test_a_holder_of_the_lock_that_hangs_is_told_of(
+    ca: CA, issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else could renew, and the certificate would expire without a word."""
+    from mtls_client._os.locks import locked
+
+    monkeypatch.setattr("mtls_client._renewal._WAIT", 0.0)
+    source, told = pair(tmp_path, due(ca)), list[RenewalFailed]()
+    with locked(source.lock, 1):
+        with mtls.Credential(source, renewer=issuer, on_renewal_failed=told.append):
+            until(lambda: told)
+    assert (told[0].code, told[0].retryable) == ("renewal_locked", True)
+    assert issuer.renewed == []
