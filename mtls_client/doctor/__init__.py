@@ -17,8 +17,9 @@ bounds      ends for what could go on for ever
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mtls_client._os.lazy import lazily
 
 if TYPE_CHECKING:
     from mtls_client.doctor.diagnosis import diagnose
@@ -36,10 +37,4 @@ _HOME = {
 
 __all__ = ["Finding", "Inventory", "Report", "Severity", "diagnose", "inventory"]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOME)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mtls_client._os.lazy import lazily
 
 if TYPE_CHECKING:
     from mtls_client.sessions.httpx import AsyncClient, AsyncMTLSTransport, Client, MTLSTransport
     from mtls_client.sessions.requests import MTLSAdapter, Session
+
+_HOME = {
+    "AsyncClient": "httpx",
+    "AsyncMTLSTransport": "httpx",
+    "Client": "httpx",
+    "MTLSAdapter": "requests",
+    "MTLSTransport": "httpx",
+    "Session": "requests",
+}
 
 __all__ = [
     "AsyncClient",
@@ -18,11 +28,4 @@ __all__ = [
     "Session",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    library = "requests" if name in ("MTLSAdapter", "Session") else "httpx"
-    value: object = getattr(importlib.import_module(f"{__name__}.{library}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOME)
