@@ -129,12 +129,14 @@ class PooledTransport(httpx.HTTPTransport):
 class _Stream:
     """The content of a response; its request leaves the connection when it is closed."""
 
+    __slots__ = ("_leave", "_stream")
+
     def __init__(self, stream: Any, leave: partial[None]) -> None:
         self._stream = stream
         self._leave = leave
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._stream
+        return iter(self._stream)
 
     def close(self) -> None:
         try:
