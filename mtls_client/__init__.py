@@ -140,7 +140,15 @@ __all__ = [
 ]
 
 
-_SUBPACKAGES = ("errors", "events", "renewers", "sessions", "sources", "testing")
+_SUBPACKAGES = (
+    "errors",
+    "events",
+    "observers",
+    "renewers",
+    "sessions",
+    "sources",
+    "testing",
+)
 
 
 def __getattr__(name: str) -> object:

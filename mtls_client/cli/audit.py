@@ -51,7 +51,7 @@ def verify(files_: tuple[str, ...], key: str | None, head: str | None, as_json: 
     Several files, the oldest first, must continue each other. Note the head that is printed, and
     give it next time: lines that were cut from the end, or written anew, are found by it alone.
     """
-    secret = secret_bytes(key) if key else None
+    secret = secret_bytes(key, "--key") if key else None
     head = head.lower() if head else None
     before: Checked | None = None
     shown, intact, met = [], True, head is None
@@ -96,7 +96,7 @@ def show(
 
     A call is a handshake: requests that share a connection are one.
     """
-    secret = secret_bytes(key) if key else None
+    secret = secret_bytes(key, "--key") if key else None
     begin = _moment(since) if since else None
     pattern = HostPattern.parse(normalised(host) if "*" not in host else host) if host else None
     summary, broken = Summary(), False

@@ -22,7 +22,8 @@ __all__ = ["command"]
 
 @click.command(
     epilog="Words: mtls show FILE, mtls inventory FOLDER, mtls doctor URL, mtls pins HOST|FILE, "
-    "mtls identity, mtls demo. Each has its own --help.",
+    "mtls csr, mtls identity, mtls renew, mtls needs-renewal, mtls audit, mtls demo. Each has its "
+    "own --help.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.argument("url")

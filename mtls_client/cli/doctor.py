@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtls_client.cli.failures import Exit
+from mtls_client.cli.failures import USAGE, Exit
 from mtls_client.cli.identity import doubtful_source_of, identity_options, trust_of, trust_options
 from mtls_client.cli.terminal import console
 
@@ -38,6 +38,8 @@ def command(
 
     names = ("cert", "key", "password", "select", "uri")
     source = doubtful_source_of(**{name: options.pop(name) for name in names})
+    if source is None and url is None:
+        raise Exit(USAGE, "nothing to examine", "give --cert FILE, --identity URI or a URL")
     report = diagnose(
         source, url, trust=trust_of(**options), request=not no_request, timeout=max_time
     )

@@ -200,7 +200,9 @@ def secret(where: str | None, option: str = "--pass") -> bytes | Path | None:
     if kind == "env" and name:
         value = os.environ.get(name)
         if value is None:
-            raise Exit(USAGE, f"{option} env:{name}: there is no such variable")
+            raise Exit(
+                USAGE, f"{option} env:{name}: there is no such variable", "set it, and export it"
+            )
         return value.encode()
     if kind == "fd" and name.isdecimal():
         try:
@@ -216,18 +218,18 @@ def secret(where: str | None, option: str = "--pass") -> bytes | Path | None:
     )
 
 
-def secret_bytes(where: str) -> bytes:
-    """Return the password that `--pass` points to, read at once.
+def secret_bytes(where: str, option: str = "--pass") -> bytes:
+    """Return the password that an option points to, read at once.
 
     Raises:
         Exit: it is no place but the password itself, or the place has none.
     """
-    value = secret(where)
+    value = secret(where, option)
     if isinstance(value, Path):
         try:
             return files.read(value).removesuffix(b"\n").removesuffix(b"\r")
         except IdentityError as error:
-            raise Exit(USAGE, f"--pass {where}: {error.args[0]}", error.hint) from error
+            raise Exit(USAGE, f"{option} {where}: {error.args[0]}", error.hint) from error
     return value or b""
 
 

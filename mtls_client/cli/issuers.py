@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
 from mtls_client import renewers
 from mtls_client.cli.failures import USAGE, Exit
 from mtls_client.cli.identity import secret
+from mtls_client.renewers.csr import KeyKind
 
 if TYPE_CHECKING:
     from mtls_client.renewers import Renewer
@@ -61,7 +62,11 @@ def issuer_options(function: _F) -> _F:
             click.option("--user-pass", metavar="WHERE", help="… and its password."),
             click.option("--step-ca", metavar="URL", help="A step-ca server."),
             click.option("--step-token", metavar="WHERE", help="step-ca: a one-time token."),
-            click.option("--new-key", metavar="KIND", help="Make a key of this kind: ec, rsa, …"),
+            click.option(
+                "--new-key",
+                type=click.Choice(get_args(KeyKind)),
+                help="Make a key of this kind, not of the present one's.",
+            ),
             click.option("--reuse-key", is_flag=True, help="Keep the private key."),
         ]
     ):
@@ -96,10 +101,14 @@ def renewer_of(
         for name in names if other != kind else ():
             if options[name]:
                 raise Exit(USAGE, f"{_dashed(name)} goes with {_dashed(other)}")
+    if options["new_key"] and options["reuse_key"]:
+        raise Exit(USAGE, "--new-key and --reuse-key contradict each other", "give one of them")
     key: dict[str, Any] = {"key": options["new_key"], "reuse_key": options["reuse_key"]}
     if kind == "program":
         if options["new_key"] or options["reuse_key"]:
             raise Exit(USAGE, "the program decides on the key, not --new-key or --reuse-key")
+        if options["cacert"] or options["pins"] or options["crlfile"]:
+            raise Exit(USAGE, "--cacert, --pin and --crlfile go with an issuer, not a program")
         return renewers.Command(list(program), then=source)
     url: str = options[kind]
     match kind:
@@ -125,6 +134,8 @@ def _vault(url: str, options: dict[str, Any], trust: Trust, key: dict[str, Any])
         raise Exit(USAGE, "--vault without --role", "name the role: bao list pki/roles")
     if (options["role_id"] is None) != (options["secret_id"] is None):
         raise Exit(USAGE, "--role-id and --secret-id go together")
+    if options["role_id"] and options["token"]:
+        raise Exit(USAGE, "--token and --role-id are two ways to log in", "give one of them")
     approle = None
     if options["role_id"]:
         secret_id = secret(options["secret_id"], "--secret-id")

@@ -47,7 +47,7 @@ _PROGRAM_TIME = 60.0
 @click.option("--exec", "after", metavar="COMMAND", help="Run this after each renewal (no shell).")
 @click.option("--pid", type=int, help="Send a signal to this process after each renewal.")
 @click.option("--pid-file", metavar="FILE", help="The same, with the number in a file.")
-@click.option("--signal", "name", default="HUP", metavar="NAME", help="Which signal (HUP).")
+@click.option("--signal", "name", metavar="NAME", help="Which signal (HUP).")
 @click.option("-s", "--quiet", is_flag=True, help="Print nothing but errors.")
 def command(program: tuple[str, ...], **options: Any) -> None:
     """Renew our certificate if it is due, and save it where the old one is.
@@ -149,12 +149,19 @@ class _FollowUp:
     """
 
     def __init__(
-        self, program: str | None, pid: int | None, pid_file: str | None, name: str
+        self, program: str | None, pid: int | None, pid_file: str | None, name: str | None
     ) -> None:
         try:
-            self._program = shlex.split(program) if program else []
+            self._program = shlex.split(program) if program is not None else []
         except ValueError as error:
             raise Exit(USAGE, f"--exec: {error}".lower(), "mind the quotes") from error
+        if program is not None and not self._program:
+            raise Exit(USAGE, "--exec: an empty command", "name the program to run")
+        if pid is not None and pid_file is not None:
+            raise Exit(USAGE, "--pid and --pid-file say the same", "give one of them")
+        if name is not None and pid is None and pid_file is None:
+            raise Exit(USAGE, "--signal without a process", "give --pid or --pid-file")
+        name = name or "HUP"
         self._pid, self._pid_file = pid, Path(pid_file) if pid_file else None
         full = name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"
         if full not in signal.Signals.__members__:
@@ -173,7 +180,10 @@ class _FollowUp:
                 self._program, stdin=subprocess.DEVNULL, timeout=_PROGRAM_TIME, check=False
             )
         except OSError as error:
-            complain(f"--exec: {self._program[0]} cannot be run: {error.strerror}".lower())
+            complain(
+                f"--exec: {self._program[0]} cannot be run: {error.strerror}".lower(),
+                "check its name: it is looked for in PATH, and no shell sees it",
+            )
             return False
         except subprocess.TimeoutExpired:
             complain(f"--exec: {self._program[0]} has not ended in {_PROGRAM_TIME:.0f} s")
@@ -185,11 +195,15 @@ class _FollowUp:
     def _sent(self) -> bool:
         try:
             pid = int(self._pid_file.read_text()) if self._pid_file else self._pid
+        except ValueError:
+            complain(f"--pid-file: there is no number in {self._pid_file}", "look what wrote it")
+            return False
+        except OSError as error:
+            complain(f"--pid-file: {self._pid_file}: {error.strerror}".lower(), "check the path")
+            return False
+        try:
             if pid is not None:
                 os.kill(pid, self._signal)
-        except ValueError:
-            complain(f"--pid-file: there is no number in {self._pid_file}")
-            return False
         except OSError as error:
             complain(f"--pid: {error.strerror}".lower(), "look whether the process still runs")
             return False

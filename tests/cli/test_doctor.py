@@ -20,6 +20,12 @@ def test_a_good_call(mtls: Run, server: Server, identity: Identity) -> None:
     assert "\x1b" not in text  # no terminal, no colour
 
 
+def test_nothing_to_examine_is_not_nothing_wrong(mtls: Run) -> None:
+    done = mtls("doctor")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"nothing to examine" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [

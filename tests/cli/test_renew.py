@@ -121,7 +121,22 @@ def test_a_failure_is_told_once_with_what_to_do(mtls: Run, late: mtls.FileSource
         (["--est", "https://e"], b"no identity was named"),
         (["--identity", "env:X_", "--est", "https://e"], b"none of X_CERT"),
         (["--cert", "late.pem", "--vault", "https://v", "--role", "r", "--token", "hvs.x"], b"see"),
-        (["--cert", "late.pem", "--est", "https://e", "--signal", "what"], b"there is no signal"),
+        (
+            ["--cert", "late.pem", "--est", "https://e", "--pid-file", "p", "--signal", "what"],
+            b"there is no signal",
+        ),
+        (["--cert", "late.pem", "--est", "https://e", "--signal", "HUP"], b"without a process"),
+        (["--cert", "late.pem", "--est", "https://e", "--exec", ""], b"an empty command"),
+        (
+            ["--cert", "late.pem", "--est", "https://e", "--pid", "9", "--pid-file", "p"],
+            b"give one of them",
+        ),
+        (["--cert", "late.pem", "--est", "https://e", "--new-key", "foo"], b"--new-key"),
+        (
+            ["--cert", "late.pem", "--est", "https://e", "--new-key", "ec", "--reuse-key"],
+            b"--reuse-key contradict",
+        ),
+        (["--cert", "late.pem", "--cacert", "ca.pem", "--", "true"], b"go with an issuer"),
         (["--cert", "late.pem", "--est", "https://e", "--exec", "a 'b"], b"--exec"),
         (["--cert", "late.pem", "--est", "https://e", "--before", "soon"], b"duration"),
         (["--cert", "late.pem", "--acme", "https://a/d"], b"--account-key"),
@@ -146,6 +161,16 @@ def test_a_place_that_cannot_be_written_is_told_before_the_issuer_is_asked(
     done = mtls("renew", "--cert", "late.pem", "--est", "https://localhost:9")
     assert done.returncode == 58
     assert b"cannot be saved here" in done.stderr
+
+
+def test_a_file_without_a_process_is_named_and_the_new_certificate_stays(
+    mtls: Run, late: mtls.FileSource, program: list[str]
+) -> None:
+    before = late.load()
+    done = mtls("renew", "--cert", "late.pem", "--pid-file", "nopid", *program)
+    assert done.returncode == 1
+    assert b"--pid-file: nopid: no such file" in done.stderr
+    assert late.load().fingerprint != before.fingerprint
 
 
 @pytest.fixture
